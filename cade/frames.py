@@ -1,0 +1,118 @@
+"""The values that travel from a detector to the tracker, one frame at a time, on the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[Any]
+
+
+class Role(StrEnum):
+    """What a frame shows."""
+
+    SAMPLE = "sample"
+    REFERENCE = "reference"
+    FLAT = "flat"
+    DARK = "dark"
+
+
+class Reason(StrEnum):
+    """Why a frame or message was not processed. Every loss has exactly one of these."""
+
+    MALFORMED = "malformed"  # bytes that no decoder of the stated format understands
+    UNREADABLE = "unreadable"  # a file that cannot be read, or is truncated
+    WRONG_SHAPE = "wrong_shape"
+    WRONG_DTYPE = "wrong_dtype"
+    EMPTY = "empty"  # all zero, or no variation
+    SATURATED = "saturated"
+    TOO_MANY_INVALID = "too_many_invalid"  # NaN or masked pixels above the limit
+    NO_REFERENCE = "no_reference"
+    NO_SERIES = "no_series"  # an image outside any series
+    REPEATED = "repeated"  # an image id seen before in this series
+    PROCESSING = "processing"  # the tracker or the integrator could not process it
+
+
+@dataclass(frozen=True, slots=True)
+class Beamline:
+    """What a detector or a file says about the optics; None where it says nothing. SI units."""
+
+    energy_ev: float | None = None
+    pixel_size_m: float | None = None
+    distance_m: float | None = None
+    source_distance_m: float | None = None
+    exposure_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStart:
+    """A series begins. `image_count` is None where the detector does not announce it."""
+
+    series_id: str
+    start_time_s: float
+    image_count: int | None = None
+    shape: tuple[int, int] | None = None
+    dtype: str | None = None
+    role: Role | None = None
+    beamline: Beamline = field(default_factory=Beamline)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One detector image.
+
+    `data` is `(H, W)`, row = y down, column = x right, in detector counts; it may be a read-only
+    view of a receive buffer. `image_id` counts from 0 in the series. `role` is None where the
+    origin does not say; the daemon's settings then decide. `origin` is a file or an endpoint.
+    """
+
+    series_id: str
+    image_id: int
+    data: Image
+    timestamp_s: float
+    role: Role | None = None
+    origin: str = ""
+    saturation_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesEnd:
+    """A series is complete."""
+
+    series_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A frame or message that will not be processed, and why. `image_id` is -1 where unknown."""
+
+    series_id: str
+    image_id: int
+    reason: Reason
+    detail: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """The averaged reference: `data` `(H, W)` float32 counts, mean of `frame_count` frames."""
+
+    reference_id: str
+    data: Image
+    frame_count: int
+    timestamp_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramePair:
+    """A sample frame and the reference it is tracked against."""
+
+    sample: Frame
+    reference: Reference
+
+
+Event = SeriesStart | Frame | SeriesEnd | Rejected

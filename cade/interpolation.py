@@ -1,0 +1,82 @@
+"""Cubic B-spline interpolation of images at displaced positions.
+
+PyTorch's `grid_sample(mode="bicubic")` uses Keys' kernel with a = −0.75, which does not even
+reproduce a parabola; on 2-px speckle its error is larger than the noise. A cubic B-spline with its
+prefilter (Unser, IEEE Signal Process. Mag. 16(6), 22, 1999) costs the same 16 taps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+_POLE = 3**0.5 - 2
+"""The pole of the cubic B-spline's inverse filter."""
+_REACH = 8
+"""|pole|^8 = 2.6e-5: what the truncated inverse filter leaves out."""
+
+
+def spline_coefficients(images: torch.Tensor) -> torch.Tensor:
+    """Cubic B-spline coefficients of images `(N, H, W)`, mirrored at the outermost pixels."""
+    taps = torch.arange(-_REACH, _REACH + 1, device=images.device, dtype=images.dtype).abs()
+    kernel = _POLE**taps
+    kernel = kernel / kernel.sum()
+    filtered = _mirror(images, 1, _REACH, _REACH)[:, None]
+    filtered = functional.conv2d(filtered, kernel.reshape(1, 1, -1, 1))
+    filtered = _mirror(filtered, 3, _REACH, _REACH)
+    return functional.conv2d(filtered, kernel.reshape(1, 1, 1, -1))[:, 0]
+
+
+def _mirror(images: torch.Tensor, dim: int, before: int, after: int) -> torch.Tensor:
+    """Images continued along `dim`, mirrored at the outermost pixels, which are not repeated."""
+    length = images.shape[dim]
+    period = max(2 * (length - 1), 1)
+    index = torch.arange(-before, length + after, device=images.device) % period
+    return images.index_select(dim, torch.minimum(index, period - index))
+
+
+def _weights(fraction: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Values of the four B-splines that reach a point `fraction` past its node."""
+    rest = 1 - fraction
+    square, rest_square = fraction * fraction, rest * rest
+    return (
+        rest_square * rest / 6,
+        2 / 3 - square * (2 - fraction) / 2,
+        2 / 3 - rest_square * (2 - rest) / 2,
+        square * fraction / 6,
+    )
+
+
+def sample_spline(coefficients: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Spline values at pixel positions `x`, `y` `(N, h, w)`; positions outside use the border.
+
+    Args:
+        coefficients: `(N, H, W)` from `spline_coefficients`.
+        x: column positions in pixels, 0 = centre of the first column.
+        y: row positions in pixels.
+    """
+    count, height, width = coefficients.shape
+    continued = _mirror(_mirror(coefficients, 1, 1, 2), 2, 1, 2)
+    flat = continued.reshape(count, -1)
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    column, row = x.floor(), y.floor()
+    weights_x, weights_y = _weights(x - column), _weights(y - row)
+    # NaN positions give NaN, but as an index they must stay inside.
+    first = column.long().clamp_(0, width - 1)
+    first += row.long().clamp_(0, height - 1) * (width + 3)
+    result = torch.zeros_like(x)
+    for j, weight_y in enumerate(weights_y):
+        total = torch.zeros_like(x)
+        for i, weight_x in enumerate(weights_x):
+            taken = flat.gather(1, (first + (j * (width + 3) + i)).reshape(count, -1))
+            total += weight_x * taken.reshape(x.shape)
+        result += weight_y * total
+    return result
+
+
+def warp(images: torch.Tensor, ux_px: torch.Tensor, uy_px: torch.Tensor) -> torch.Tensor:
+    """`I(x − u(x))` for images and displacements `(N, H, W)`: a reference moved by u."""
+    height, width = images.shape[-2:]
+    y = torch.arange(height, device=images.device, dtype=images.dtype)[None, :, None]
+    x = torch.arange(width, device=images.device, dtype=images.dtype)[None, None, :]
+    return sample_spline(spline_coefficients(images), x - ux_px, y - uy_px)

@@ -1,0 +1,135 @@
+"""What a NeXus file says about energy, distances and pixels, converted to SI units once, here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from cade.frames import Beamline
+from cade.geometry import HC_EV_M
+from cade.nexus import attribute_text, find, find_entry, open_hdf5
+from cade.stored import UnreadableFile
+
+LENGTH_M = {
+    "m": 1.0,
+    "metre": 1.0,
+    "meter": 1.0,
+    "cm": 1e-2,
+    "mm": 1e-3,
+    "um": 1e-6,
+    "µm": 1e-6,
+    "μm": 1e-6,
+    "micron": 1e-6,
+    "micrometer": 1e-6,
+    "nm": 1e-9,
+    "angstrom": 1e-10,
+    "å": 1e-10,
+}
+ENERGY_EV = {"ev": 1.0, "kev": 1e3, "mev": 1e6}
+"""Lower case: nobody means milli-electronvolts of an X-ray beam."""
+TIME_S = {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+ENERGY_PATHS = ("instrument/beam/incident_energy", "instrument/monochromator/energy")
+WAVELENGTH_PATHS = (
+    "instrument/beam/incident_wavelength",
+    "sample/beam/incident_wavelength",
+    "instrument/monochromator/wavelength",
+)
+DISTANCE_PATHS = ("instrument/detector/distance", "instrument/detector/detector_distance")
+
+
+def read_hdf5_beamline(path: Path) -> Beamline:
+    """Energy, pixel, distances and exposure of a NeXus file.
+
+    A value that is 0, negative, NaN or infinite says nothing (detectors write 0 for what nobody
+    entered) and becomes None. `instrument/source/distance` counts negative upstream in NeXus; its
+    size is taken.
+
+    Raises:
+        UnreadableFile: a number without `units`, with units that are not known, one that changes
+            from frame to frame, or pixels that are not square.
+        OSError, RuntimeError, KeyError, ValueError: the file is damaged.
+    """
+    with open_hdf5(path) as file:
+        entry = find_entry(file)
+        return Beamline(
+            energy_ev=_energy(path, entry),
+            pixel_size_m=_pixel(path, entry),
+            distance_m=_first(path, entry, DISTANCE_PATHS, LENGTH_M),
+            source_distance_m=_source_distance(path, entry),
+            exposure_s=_exposure(path, entry),
+        )
+
+
+def _energy(path: Path, entry: h5py.Group) -> float | None:
+    energy_ev = _first(path, entry, ENERGY_PATHS, ENERGY_EV)
+    if energy_ev is not None:
+        return energy_ev
+    wavelength_m = _first(path, entry, WAVELENGTH_PATHS, LENGTH_M)
+    return None if wavelength_m is None else HC_EV_M / wavelength_m
+
+
+def _pixel(path: Path, entry: h5py.Group) -> float | None:
+    x_m = _first(path, entry, ("instrument/detector/x_pixel_size",), LENGTH_M)
+    y_m = _first(path, entry, ("instrument/detector/y_pixel_size",), LENGTH_M)
+    if x_m is not None and y_m is not None and abs(x_m - y_m) > 1e-3 * x_m:
+        raise UnreadableFile(path, f"has pixels that are not square ({x_m} m by {y_m} m)")
+    return x_m if x_m is not None else y_m
+
+
+def _source_distance(path: Path, entry: h5py.Group) -> float | None:
+    values_m = _quantity(path, entry, "instrument/source/distance", LENGTH_M)
+    return None if values_m is None else _one_value(path, "source/distance", np.abs(values_m))
+
+
+def _exposure(path: Path, entry: h5py.Group) -> float | None:
+    values_s = _quantity(path, entry, "instrument/detector/count_time", TIME_S)
+    if values_s is None:
+        return None
+    mean_s = float(values_s.mean())  # exposures measured frame by frame differ a little
+    return mean_s if np.isfinite(mean_s) and mean_s > 0 else None
+
+
+def _first(
+    path: Path, entry: h5py.Group, names: tuple[str, ...], units: dict[str, float]
+) -> float | None:
+    for name in names:
+        values = _quantity(path, entry, name, units)
+        value = None if values is None else _one_value(path, name, values)
+        if value is not None:
+            return value
+    return None
+
+
+def _one_value(path: Path, name: str, values: NDArray[np.float64]) -> float | None:
+    value = float(values[0])
+    if not (np.isfinite(values).all() and value > 0):
+        return None
+    if np.ptp(values) > 1e-3 * value:
+        raise UnreadableFile(
+            path, f"has a {name} that changes between {values.min():g} and {values.max():g}"
+        )
+    return value
+
+
+def _quantity(
+    path: Path, entry: h5py.Group, name: str, units: dict[str, float]
+) -> NDArray[np.float64] | None:
+    """The numbers at `name` in SI units, `(n,)` with n ≥ 1, or None where there are none."""
+    dataset = find(path, entry, name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.size in (None, 0):
+        return None
+    if dataset.dtype.kind not in "uif":
+        raise UnreadableFile(path, f"has {dataset.dtype} in {name}, where a number belongs")
+    unit = attribute_text(dataset, "units")
+    if unit is None:
+        raise UnreadableFile(path, f"gives {name} without units")
+    factor = units.get(unit.strip().lower()) or units.get(unit.strip().lower().removesuffix("s"))
+    if factor is None:
+        raise UnreadableFile(
+            path, f"gives {name} in {unit!r}; units that are known: {', '.join(units)}"
+        )
+    return np.ravel(dataset[()]).astype(np.float64) * factor

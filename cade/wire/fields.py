@@ -1,0 +1,114 @@
+"""One field of a decoded message: its value in the right type, or a word on what is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cade.frames import Role
+from cade.wire.codec import Buffer, WireError
+
+Fields = Mapping[Any, object]
+
+DTYPES = frozenset(f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)) | {
+    "float16",
+    "float32",
+    "float64",
+}
+"""What the pixels of an image may be."""
+
+MAX_TEXT = 200
+"""Longest name (series, source) in characters; they end up in file names and logs."""
+
+
+def shown(value: object) -> str:
+    """A value as an error message may show it: escaped and short."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def integer(fields: Fields, key: str) -> int:
+    """A whole number from 0 that fits 63 bits."""
+    value = fields.get(key)
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise WireError(f"{key} must be a whole number from 0, not {shown(value)}")
+    return value
+
+
+def number(fields: Fields, key: str) -> float | None:
+    """A finite number, None where the field is missing or null."""
+    value = fields.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise WireError(f"{key} must be a number, not {shown(value)}")
+    try:
+        converted = float(value)
+    except OverflowError:
+        converted = math.inf
+    if not math.isfinite(converted):
+        raise WireError(f"{key} must be a finite number, not {shown(value)}")
+    return converted
+
+
+def quantity(fields: Fields, key: str) -> float | None:
+    """A positive number; detectors send 0 where they do not know, which is None here."""
+    value = number(fields, key)
+    return value if value is not None and value > 0 else None
+
+
+def text(fields: Fields, key: str) -> str:
+    """A short printable text."""
+    value = fields.get(key)
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
+        raise WireError(
+            f"{key} must be a printable text of at most {MAX_TEXT} characters, not {shown(value)}"
+        )
+    return value
+
+
+def role(value: object, key: str) -> Role | None:
+    """The role that a field names in any letter case, None where it is missing or empty."""
+    if value is None or value == "":
+        return None
+    try:
+        return Role(value.strip().lower())  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):
+        known = ", ".join(Role)
+        raise WireError(f"{key} is {shown(value)}, not one of {known}") from None
+
+
+def image_shape(dimensions: object, key: str) -> tuple[int, int]:
+    """`(H, W)` from `[..., H, W]`, where what stands before must be 1."""
+    if not isinstance(dimensions, Sequence) or isinstance(dimensions, str | memoryview):
+        raise WireError(f"{key} must be a list, not {shown(dimensions)}")
+    if not all(type(n) is int and 1 <= n < 1 << 31 for n in dimensions):
+        raise WireError(f"{key} must hold positive whole numbers, not {shown(dimensions)}")
+    if len(dimensions) < 2 or any(n != 1 for n in dimensions[:-2]):
+        raise WireError(f"{key} must be that of one image, not {shown(dimensions)}")
+    return dimensions[-2], dimensions[-1]
+
+
+def image_bytes(shape: tuple[int, int], dtype: np.dtype[Any], max_bytes: int) -> int:
+    """Size of an image in bytes, refused above the limit: nothing is allocated before this."""
+    size = shape[0] * shape[1] * dtype.itemsize
+    if size > max_bytes:
+        raise WireError(
+            f"an image of {shape[0]} x {shape[1]} {dtype.name} has {size} bytes, "
+            f"more than the {max_bytes} allowed"
+        )
+    return size
+
+
+def views(parts: Sequence[Buffer], count: int, max_bytes: int) -> list[memoryview]:
+    """The parts of a message as bytes, if there are as many as expected and not too large."""
+    if len(parts) != count:
+        raise WireError(f"the message has {len(parts)} parts, not {count}")
+    found = [memoryview(part).cast("B").toreadonly() for part in parts]
+    size = sum(part.nbytes for part in found)
+    if size > max_bytes:
+        raise WireError(f"the message has {size} bytes, more than the {max_bytes} allowed")
+    return found

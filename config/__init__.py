@@ -1,0 +1,1 @@
+"""Data only: the default and example configurations, read with importlib.resources."""

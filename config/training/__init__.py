@@ -1,0 +1,1 @@
+"""Data only: the recipes that made the weights, read with importlib.resources."""

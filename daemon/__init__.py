@@ -1,0 +1,1 @@
+"""The service: sources, references, pairing, pipeline, writer, EPICS, settings."""

@@ -1,0 +1,58 @@
+"""The account of every frame: received = written + rejected + kept as references + waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+from cade.frames import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A consistent view of the account. `kept` are references, flats and darks."""
+
+    received: int
+    written: int
+    kept: int
+    rejected: dict[Reason, int]
+
+    @property
+    def waiting(self) -> int:
+        """Frames on their way."""
+        return self.received - self.written - self.kept - sum(self.rejected.values())
+
+
+class Account:
+    """Counts frames as they come and go; safe to use from every thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._received = self._written = self._kept = 0
+        self._rejected: Counter[Reason] = Counter()
+
+    def receive(self) -> None:
+        """A frame, or a message that should have been one, has come."""
+        with self._lock:
+            self._received += 1
+
+    def keep(self) -> None:
+        """A reference, flat or dark has been used."""
+        with self._lock:
+            self._kept += 1
+
+    def write(self, count: int) -> None:
+        """Rows are in the file."""
+        with self._lock:
+            self._written += count
+
+    def reject(self, reason: Reason) -> None:
+        """A frame will not be processed."""
+        with self._lock:
+            self._rejected[reason] += 1
+
+    def totals(self) -> Totals:
+        """The account now."""
+        with self._lock:
+            return Totals(self._received, self._written, self._kept, dict(self._rejected))

@@ -1,0 +1,133 @@
+"""A batch of pairs to finished rows: correction, displacement, refraction, phase, back to the host.
+
+`cade run` and `cade process` both come through here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from cade import Displacement, Refraction, refraction_angle
+from cade.frames import Image
+from cade.phase import PhaseIntegrator
+from cade.version import __version__
+from daemon.batches import PairBatch
+from daemon.results import ResultRows, StageTimes, measure_quality
+from daemon.scan_header import Parameter, TrackerProvenance
+from models import Tracker
+
+_UNITS = {"_px": "px", "_m": "m", "_s": "s"}
+
+
+class Processor:
+    """Everything between pairing and writing, on the tracker's device."""
+
+    def __init__(self, tracker: Tracker, *, remove_tilt: bool = False) -> None:
+        self.tracker = tracker
+        self._remove_tilt = remove_tilt
+        self._integrator: PhaseIntegrator | None = None
+        self._reference_id = ""
+        self._reference = torch.empty(0)
+
+    def process(self, batch: PairBatch) -> ResultRows:
+        """Rows for a batch, in its order.
+
+        Raises:
+            CadeError: the tracker refuses the frames.
+        """
+        began = time.monotonic()
+        correction, geometry = batch.series.correction, batch.series.geometry
+        sample = correction.apply(self._on_device(np.stack([f.data for f in batch.samples])))
+        displacement = self.tracker.track(self._corrected_reference(batch), sample)
+        self._finish_device_work()
+        tracked = time.monotonic()
+        refraction = phase = None
+        if geometry is not None:
+            refraction = refraction_angle(displacement, geometry)
+            phase = self._integrate(refraction, geometry)
+        self._finish_device_work()
+        integrated = time.monotonic()
+        host = _on_host(displacement)
+        rows = ResultRows(
+            series_id=batch.series.series_id,
+            image_ids=np.array([f.image_id for f in batch.samples], np.int64),
+            timestamps_s=np.array([f.timestamp_s for f in batch.samples], np.float64),
+            reference_ids=(batch.reference.reference_id,) * len(batch),
+            displacement=host,
+            refraction=None if refraction is None else _on_host(refraction),
+            phase=None if phase is None else phase.cpu().numpy(),
+            quality=measure_quality(host),
+            times=_NO_TIMES,
+        )
+        copied = time.monotonic()
+        times = _stage_times(batch, began, tracked, integrated, copied)
+        return dataclasses.replace(rows, times=times)
+
+    def _integrate(self, refraction: Refraction[torch.Tensor], geometry: Any) -> torch.Tensor:
+        shape = (int(refraction.x_rad.shape[-2]), int(refraction.x_rad.shape[-1]))
+        if self._integrator is None or self._integrator.shape != shape:
+            self._integrator = PhaseIntegrator(shape, refraction.x_rad.device)
+        return self._integrator(refraction, geometry, remove_tilt=self._remove_tilt)
+
+    def _corrected_reference(self, batch: PairBatch) -> torch.Tensor:
+        """The batch's reference on the device; copied once, not once a batch."""
+        if batch.reference.reference_id != self._reference_id:
+            raw = self._on_device(batch.reference.data)
+            self._reference = batch.series.correction.apply(raw)
+            self._reference_id = batch.reference.reference_id
+        return self._reference
+
+    def _on_device(self, image: Image) -> torch.Tensor:
+        if image.dtype.kind in "ui" and image.dtype.itemsize > 2 or image.dtype == np.float64:
+            image = image.astype(np.float32)  # torch has no arithmetic for wide unsigned numbers
+        return torch.from_numpy(np.array(image)).to(self.tracker.device).float()
+
+    def _finish_device_work(self) -> None:
+        """Wait for the GPU, so that each stage is charged with its own time."""
+        if self.tracker.device.type == "cuda":
+            torch.cuda.synchronize(self.tracker.device)
+
+
+_NONE = np.empty(0)
+_NO_TIMES = StageTimes(_NONE, _NONE, _NONE, _NONE)
+
+
+def _stage_times(
+    batch: PairBatch, began: float, tracked: float, integrated: float, copied: float
+) -> StageTimes:
+    count = len(batch)
+    return StageTimes(
+        waiting_s=began - np.array(batch.arrived_s),
+        tracking_s=np.full(count, (tracked - began) / count),
+        phase_s=np.full(count, (integrated - tracked) / count),
+        copying_s=np.full(count, (copied - integrated) / count),
+    )
+
+
+def _on_host(value: Any) -> Any:
+    """A Displacement or Refraction with NumPy arrays."""
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    kind = Displacement if isinstance(value, Displacement) else Refraction
+    return kind(**{k: None if v is None else v.cpu().numpy() for k, v in fields.items()})
+
+
+def tracker_provenance(tracker: Tracker) -> TrackerProvenance:
+    """What the result file says about the tracker."""
+    provenance = tracker.provenance
+    parameters = tuple(
+        Parameter(name, value, next((u for s, u in _UNITS.items() if name.endswith(s)), ""))
+        for name, value in provenance.parameters.items()
+    )
+    return TrackerProvenance(
+        name=provenance.tracker,
+        version=__version__,
+        weights_name=provenance.weights or None,
+        weights_sha256=provenance.weights_sha256 or None,
+        has_sigma=provenance.has_sigma,
+        parameters=parameters,
+    )

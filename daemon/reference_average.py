@@ -1,0 +1,80 @@
+"""The average of reference frames: running mean and variance, one frame in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cade.errors import CadeError
+from cade.frames import Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Average:
+    """Mean and variance of `count` frames, both `(H, W)` float32, in counts and counts².
+
+    `variance` is that of a single frame (divisor count − 1), NaN for one frame: unknown.
+    """
+
+    mean: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    count: int
+
+
+class RunningAverage:
+    """Sums images `(H, W)` in float64, one at a time (Welford, Technometrics 4 (1962) 419)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean = self._squares = np.empty((0, 0))
+
+    def add(self, frame: Image) -> None:
+        """Take a frame. A pixel that is NaN in one frame is NaN in the mean.
+
+        Raises:
+            CadeError: something that is no image, or of another shape than those before.
+        """
+        _check(frame, self.count, self._mean.shape)
+        if self.count == 0:
+            self._mean, self._squares = np.zeros(frame.shape), np.zeros(frame.shape)
+        self.count += 1
+        with np.errstate(invalid="ignore"):  # infinities become NaN
+            step = frame - self._mean
+            self._mean += step / self.count
+            self._squares += step * (frame - self._mean)
+
+    def result(self) -> Average:
+        """The average of all frames so far.
+
+        Raises:
+            CadeError: there were none.
+        """
+        if self.count == 0:
+            raise CadeError("reference: there are no frames to average; name at least one file")
+        several = self.count > 1
+        variance = self._squares / (self.count - 1) if several else self._squares * np.nan
+        return Average(self._mean.astype(np.float32), variance.astype(np.float32), self.count)
+
+
+def average(frames: Iterable[Image]) -> Average:
+    """Average images `(H, W)`, one in memory at a time; raises as `RunningAverage`."""
+    running = RunningAverage()
+    for frame in frames:
+        running.add(frame)
+    return running.result()
+
+
+def _check(frame: Image, index: int, shape: tuple[int, ...]) -> None:
+    if frame.ndim != 2 or frame.size == 0 or frame.dtype.kind not in "uif":
+        raise CadeError(
+            f"reference: frame {index} is not an image but {frame.dtype} of shape {frame.shape}; "
+            "leave it out"
+        )
+    if index and frame.shape != shape:
+        raise CadeError(
+            f"reference: frame {index} has shape {frame.shape}, those before it {shape}; average "
+            "frames of one shape only"
+        )

@@ -1,0 +1,1 @@
+"""Where frames come from: a stream, or a watched folder."""

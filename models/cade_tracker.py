@@ -1,0 +1,91 @@
+"""The CADE tracker: a trained network on normalised frames of any size."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from cade.displacement import Displacement
+from models.architectures import channels_last
+from models.normalisation import normalise
+from models.tiling import tiles
+from models.tracker import Provenance, Tracker
+from models.weights_file import load_weights
+
+LEAST_CONTRAST = 0.008
+"""Reference visibility below which no speckle is tracked."""
+CPU_BYTES = 1_500_000_000
+GPU_SHARE = 0.5
+"""Of the free device memory that a tile's activations may take."""
+BYTES_PER_PX = 700
+"""Peak activation memory of the networks per pixel, measured by a test."""
+
+
+class CadeTracker(Tracker):
+    """A network with weights from `models.weights` or a file.
+
+    Args:
+        weights: shipped name or path of a .safetensors file.
+        device: where the network runs.
+        tile_px: most pixels of a tile; by default what memory allows.
+    """
+
+    def __init__(self, weights: str, device: torch.device, tile_px: int | None = None) -> None:
+        network, card = load_weights(weights)
+        self.device = device
+        self.network = channels_last(network, device)
+        self.tile_px = tile_px or _affordable_px(device)
+        self.provenance = Provenance(
+            tracker="cade",
+            parameters={"architecture": card.architecture, "halo_px": network.REACH_PX},
+            weights=card.name,
+            weights_sha256=card.sha256,
+            has_sigma=network.CLAIMS_SIGMA,
+        )
+
+    def _estimate(
+        self, reference: torch.Tensor, sample: torch.Tensor, weight: torch.Tensor
+    ) -> Displacement[torch.Tensor]:
+        pair = normalise(reference, sample, weight)
+        height, width = sample.shape[-2:]
+        multiple = self.network.MULTIPLE
+        pad = (0, -width % multiple, 0, -height % multiple)
+        images = functional.pad(
+            torch.stack([pair.reference, pair.sample], dim=1), pad, mode="replicate"
+        )
+        out = torch.stack([self._tiled(image) for image in images])[..., :height, :width]
+        sigma = torch.exp(out[:, 2:]) if out.shape[1] == 4 else None
+        return Displacement(
+            ux_px=out[:, 0],
+            uy_px=out[:, 1],
+            valid=pair.contrast > LEAST_CONTRAST,
+            sigma_x_px=None if sigma is None else sigma[:, 0],
+            sigma_y_px=None if sigma is None else sigma[:, 1],
+        )
+
+    def _tiled(self, image: torch.Tensor) -> torch.Tensor:
+        """Network output `(2 or 4, H, W)` of one normalised pair `(2, H, W)`."""
+        shape = (int(image.shape[-2]), int(image.shape[-1]))
+        halo, multiple = self.network.REACH_PX, self.network.MULTIPLE
+        parts = list(tiles(shape, self.tile_px, halo, multiple))
+        if len(parts) == 1:
+            return self._infer(image)
+        fields = 4 if self.network.CLAIMS_SIGMA else 2
+        out = image.new_empty((fields, *shape))
+        for tile in parts:
+            out[:, *tile.keep] = self._infer(image[:, *tile.read])[:, *tile.inner]
+        return out
+
+    def _infer(self, image: torch.Tensor) -> torch.Tensor:
+        estimate = self.network(image[None, :1], image[None, 1:])[-1]
+        fields = [estimate.u_px[0]]
+        if estimate.log_sigma is not None:
+            fields.append(estimate.log_sigma[0])
+        return torch.cat(fields)
+
+
+def _affordable_px(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * GPU_SHARE) // BYTES_PER_PX
+    return CPU_BYTES // BYTES_PER_PX

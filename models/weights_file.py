@@ -1,0 +1,134 @@
+"""Weights on disk: a safetensors file, and beside it a card (JSON) that says what they are.
+
+Nothing is unpickled: safetensors holds numbers only. The card carries the file's SHA-256, so a
+damaged or exchanged file is refused before a single frame is processed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cade.errors import CadeError, UsageError
+from models.architectures import Network, build_network
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What weights are: architecture and options, hash, recipe and measured numbers."""
+
+    name: str
+    architecture: str
+    options: dict[str, Any]
+    sha256: str
+    command: str
+    recipe: dict[str, Any]
+    training: dict[str, Any]
+    numbers: dict[str, Any]
+    limits: list[str]
+
+
+def shipped_weights() -> tuple[str, ...]:
+    """Names of the weights that came with the package."""
+    folder = resources.files("models.weights")
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".json")))
+
+
+def find_weights(name: str) -> Path:
+    """The safetensors file of a shipped name, or of a path.
+
+    Raises:
+        UsageError: neither; the shipped names are listed.
+    """
+    if name.endswith(".safetensors"):
+        path = Path(name)
+    else:
+        if name not in shipped_weights():
+            raise UsageError(
+                f"unknown weights {name!r}: neither a .safetensors file nor one of the shipped "
+                f"{', '.join(shipped_weights())}"
+            )
+        path = Path(str(resources.files("models.weights"))) / f"{name}.safetensors"
+    if not path.is_file():
+        raise UsageError(f"weights {path}: no such file")
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_card(weights: Path) -> Card:
+    """The card beside a weights file.
+
+    Raises:
+        CadeError: there is none, or it is not a card.
+    """
+    path = weights.with_suffix(".json")
+    try:
+        return Card(**json.loads(path.read_text()))
+    except OSError as error:
+        raise CadeError(
+            f"weights {weights}: their card {path.name} cannot be read: {error}"
+        ) from None
+    except (ValueError, TypeError) as error:
+        raise CadeError(f"weights {weights}: {path.name} is not a card: {error}") from None
+
+
+def load_weights(name: str) -> tuple[Network, Card]:
+    """The network of shipped weights or of a file, in evaluation mode, and its card.
+
+    Raises:
+        UsageError: unknown name or missing file.
+        CadeError: the file does not match its card.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = find_weights(name)
+    card = read_card(path)
+    found = sha256_of(path)
+    if found != card.sha256:
+        raise CadeError(
+            f"weights {path}: SHA-256 is {found[:16]}…, the card says {card.sha256[:16]}…; "
+            f"the file is damaged or was exchanged, install it again"
+        )
+    network = build_network(card.architecture, tuples(card.options))
+    try:
+        network.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    except (RuntimeError, SafetensorError) as error:
+        first = str(error).splitlines()[0]
+        raise CadeError(f"weights {path} do not fit a {card.architecture}: {first}") from None
+    return network.eval(), card
+
+
+def tuples(value: Any) -> Any:
+    """JSON lists back to tuples, all the way down."""
+    if isinstance(value, dict):
+        return {k: tuples(v) for k, v in value.items()}
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def save_weights(network: torch.nn.Module, path: Path, card: Card) -> Card:
+    """Write weights and card; returns the card with the file's hash in it."""
+    import dataclasses
+
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    partial = path.with_suffix(".part")
+    save_file(state, partial)
+    partial.replace(path)
+    card = dataclasses.replace(card, sha256=sha256_of(path))
+    path.with_suffix(".json").write_text(
+        json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n"
+    )
+    return card

@@ -1,0 +1,1 @@
+"""Forward physics with known truth: diffuser, wave field, detector, phantoms, deformations."""

@@ -1,0 +1,323 @@
+"""The stream source on real sockets."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import cbor2
+import numpy as np
+import pytest
+import zmq
+
+from cade.errors import CadeError
+from cade.frames import Event, Frame, Reason, Rejected, Role, SeriesEnd, SeriesStart
+from cade.wire import Encoder, encoder
+from daemon.settings import StreamSettings
+from daemon.sources.stream import StreamSource
+
+PATIENCE_S = 30.0
+PIXELS = np.arange(12, dtype="u2").reshape(3, 4)
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    with zmq.Context() as context:
+        yield context
+        context.destroy(linger=0)
+
+
+class Running:
+    """A source in its thread, and what it yields."""
+
+    def __init__(self, source: StreamSource) -> None:
+        self.events: queue.Queue[Event] = queue.Queue()
+        self.stop = threading.Event()
+        self._source = source
+        self.thread = threading.Thread(target=self._run, name=source.name)
+        self.thread.start()
+
+    def _run(self) -> None:
+        for event in self._source.events(self.stop):
+            self.events.put(event)
+
+    def next(self) -> Event:
+        return self.events.get(timeout=PATIENCE_S)
+
+    def finish(self) -> list[Event]:
+        """Stop, and all that was left."""
+        self.stop.set()
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive()
+        return list(self.events.queue)
+
+
+@contextmanager
+def running(context: Context, **settings: object) -> Iterator[Running]:
+    source = StreamSource(StreamSettings.model_validate(settings), context)
+    run = Running(source)
+    try:
+        yield run
+    finally:
+        run.finish()
+
+
+class Detector:
+    """A bound socket that sends what an encoder makes."""
+
+    def __init__(self, context: Context, kind: int, wire_format: str) -> None:
+        self.socket = context.socket(kind)
+        self.socket.linger = 0
+        self.socket.sndtimeo = round(PATIENCE_S * 1000)
+        self.socket.bind("tcp://127.0.0.1:*")
+        self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.encoder: Encoder = encoder(wire_format)
+
+    def close(self) -> None:
+        self.socket.close(linger=0)
+
+    def start(self, series_id: str, role: Role | None = None) -> None:
+        self.send(SeriesStart(series_id, 1e9, 5, (3, 4), "uint16", role))
+
+    def image(self, series_id: str, image_id: int) -> None:
+        self.send(Frame(series_id, image_id, PIXELS, 1e9))
+
+    def end(self, series_id: str) -> None:
+        self.send(SeriesEnd(series_id))
+
+    def send(self, message: SeriesStart | Frame | SeriesEnd) -> None:
+        parts = self.encoder.encode(message)
+        if parts:
+            self.socket.send_multipart(parts)
+
+
+@pytest.fixture
+def detector(context: Context) -> Iterator[Detector]:
+    with closing(Detector(context, zmq.PUSH, "dectris-v2")) as detector:
+        yield detector
+
+
+def kind(event: Event) -> object:
+    return event.reason if isinstance(event, Rejected) else type(event)
+
+
+def test_a_series(context: Context, detector: Detector) -> None:
+    with running(context, format="dectris-v2", endpoint=detector.endpoint) as run:
+        detector.start("a", Role.REFERENCE)
+        detector.image("a", 0)
+        detector.end("a")
+        start, frame, end = run.next(), run.next(), run.next()
+        assert run.finish() == []
+    assert start == SeriesStart("a", 1e9, 5, (3, 4), "uint16", Role.REFERENCE)
+    assert isinstance(frame, Frame)
+    np.testing.assert_array_equal(frame.data, PIXELS)
+    assert (frame.role, frame.origin) == (Role.REFERENCE, detector.endpoint)
+    assert end == SeriesEnd("a")
+    assert run.thread.name == f"stream {detector.endpoint}"
+
+
+def test_bad_messages_are_counted_and_the_next_good_one_comes(
+    context: Context, detector: Detector
+) -> None:
+    good = encoder("dectris-v2").encode(Frame("a", 1, PIXELS, 1e9))[0]
+    bad_data = cbor2.loads(good) | {"data": {}}
+    hostile = [[b""], [b"hello"], [good, b""], [bytes(good)[:-3]], [b"\x81" * 5000]]
+    with running(context, format="dectris-v2", endpoint=detector.endpoint) as run:
+        detector.socket.send(b"\xff")
+        first = run.next()
+        assert isinstance(first, Rejected)
+        assert (first.series_id, first.image_id) == ("", -1)
+        detector.start("a")
+        assert isinstance(run.next(), SeriesStart)
+        for number, parts in enumerate([*hostile, [cbor2.dumps(bad_data)]]):
+            detector.socket.send_multipart(parts)
+            detector.image("a", 10 + number)
+            rejected, frame = run.next(), run.next()
+            assert isinstance(rejected, Rejected)
+            assert rejected.reason is Reason.MALFORMED
+            assert rejected.series_id == "a"
+            assert rejected.origin == detector.endpoint
+            assert isinstance(frame, Frame)
+            assert frame.image_id == 10 + number
+        assert rejected.image_id == 1
+        assert "data must be a map" in rejected.detail
+
+
+def test_images_that_belong_nowhere(context: Context, detector: Detector) -> None:
+    with running(context, format="dectris-v2", endpoint=detector.endpoint) as run:
+        detector.image("a", 0)
+        detector.start("a")
+        detector.image("a", 1)
+        detector.image("a", 1)
+        detector.start("b")
+        detector.image("a", 2)
+        detector.end("b")
+        detector.image("b", 0)
+        kinds = [kind(run.next()) for _ in range(9)]
+    assert kinds == [
+        Reason.NO_SERIES, SeriesStart, Frame, Reason.REPEATED, SeriesEnd, SeriesStart,
+        Reason.NO_SERIES, SeriesEnd, Reason.NO_SERIES,
+    ]  # fmt: skip
+
+
+def test_silence_ends_a_series(context: Context, detector: Detector) -> None:
+    with running(context, format="dectris-v2", endpoint=detector.endpoint, silence_s=0.01) as run:
+        detector.start("a")
+        assert isinstance(run.next(), SeriesStart)
+        assert run.next() == SeriesEnd("a")
+        detector.start("b")
+        assert isinstance(run.next(), SeriesStart)
+
+
+def test_no_silence_leaves_the_series_open_at_the_end(context: Context, detector: Detector) -> None:
+    with running(context, format="dectris-v2", endpoint=detector.endpoint) as run:
+        detector.start("a")
+        assert isinstance(run.next(), SeriesStart)
+        assert run.finish() == []
+
+
+def test_array_1_0_over_pub(context: Context) -> None:
+    settings = {"format": "array-1.0", "socket": "sub", "silence_s": 0.01}
+    with (
+        closing(Detector(context, zmq.XPUB, "array-1.0")) as detector,
+        running(context, **settings, endpoint=detector.endpoint) as run,
+    ):
+        assert detector.socket.poll(round(PATIENCE_S * 1000))
+        assert detector.socket.recv() == b"\x01"
+        detector.image("a", 5)
+        assert [kind(run.next()) for _ in range(3)] == [SeriesStart, Frame, SeriesEnd]
+        detector.image("a", 6)  # after a silence the same source begins a series
+        assert [kind(run.next()) for _ in range(3)] == [SeriesStart, Frame, SeriesEnd]
+
+
+def test_bound_source(context: Context) -> None:
+    endpoint = free_endpoint()
+    with (
+        context.socket(zmq.PUSH) as peer,
+        running(context, format="dectris-v2", endpoint=endpoint, bind=True) as run,
+    ):
+        peer.linger = 0
+        peer.connect(endpoint)
+        peer.send_multipart(encoder("dectris-v2").encode(SeriesStart("a", 0, 1, (1, 1), "uint8")))
+        assert isinstance(run.next(), SeriesStart)
+
+
+def test_endpoint_in_use(context: Context, detector: Detector) -> None:
+    settings = StreamSettings(format="dectris-v2", endpoint=detector.endpoint, bind=True)
+    with pytest.raises(CadeError, match=r"cannot bind tcp://127.0.0.1:\d+: Address already in use"):
+        next(StreamSource(settings, context).events(threading.Event()))
+
+
+def test_impossible_endpoint(context: Context) -> None:
+    settings = StreamSettings(format="dectris-v2", endpoint="tcp://nowhere")
+    with pytest.raises(CadeError, match="cannot connect to tcp://nowhere: Invalid argument"):
+        next(StreamSource(settings, context).events(threading.Event()))
+
+
+def test_what_has_arrived_is_handed_on_after_stop(context: Context, detector: Detector) -> None:
+    settings = StreamSettings(format="dectris-v2", endpoint=detector.endpoint)
+    stop = threading.Event()
+    events = StreamSource(settings, context).events(stop)
+    sender = threading.Thread(target=lambda: (detector.start("a"), fill(detector, 40)))
+    sender.start()
+    assert isinstance(next(events), SeriesStart)
+    assert isinstance(next(events), Frame)
+    sender.join(PATIENCE_S)
+    stop.set()
+    left = [event.image_id for event in events if isinstance(event, Frame)]
+    assert left == list(range(1, len(left) + 1))
+    assert left
+
+
+def fill(detector: Detector, count: int) -> None:
+    for image_id in range(count):
+        detector.image("a", image_id)
+
+
+def test_a_detector_that_never_stops_sending_does_not_hold_the_source(
+    context: Context, detector: Detector
+) -> None:
+    settings = StreamSettings(format="dectris-v2", endpoint=detector.endpoint, queue_frames=3)
+    stop = threading.Event()
+    stop.set()
+    fed: list[Event] = []
+    detector.socket.sndhwm = 1000
+    source = StreamSource(settings, context).events(stop)
+    sender = threading.Thread(target=lambda: (detector.start("a"), fill(detector, 500)))
+    sender.start()
+    for event in source:
+        fed.append(event)
+        assert len(fed) <= 3
+    # Whoever comes next takes the rest, so that the sender can end.
+    with running(context, format="dectris-v2", endpoint=detector.endpoint):
+        sender.join(PATIENCE_S)
+    assert not sender.is_alive()
+
+
+def test_message_above_the_limit_is_counted(context: Context, detector: Detector) -> None:
+    with running(
+        context, format="dectris-v2", endpoint=detector.endpoint, max_message_bytes=1000
+    ) as run:
+        detector.socket.send(bytes(1001))
+        detector.start("a")
+        rejected = run.next()
+        assert isinstance(rejected, Rejected)
+        assert "1001 bytes, more than the 1000 allowed" in rejected.detail
+        assert isinstance(run.next(), SeriesStart)
+
+
+def test_absurd_message_breaks_the_connection_only_once(
+    context: Context, detector: Detector
+) -> None:
+    """ZeroMQ would never connect again after it."""
+    with running(
+        context, format="dectris-v2", endpoint=detector.endpoint, max_message_bytes=1000
+    ) as run:
+        detector.start("a")
+        assert isinstance(run.next(), SeriesStart)
+        detector.socket.send(bytes(100_000))
+        rejected = run.next()
+        assert isinstance(rejected, Rejected)
+        assert "a message above 4000 bytes" in rejected.detail
+        detector.image("a", 1)
+        assert isinstance(run.next(), Frame)
+
+
+def test_detector_that_restarts_is_connected_to_again(context: Context) -> None:
+    first = Detector(context, zmq.PUSH, "dectris-v2")
+    with (
+        context.socket(zmq.PUSH) as second,
+        running(context, format="dectris-v2", endpoint=first.endpoint) as run,
+    ):
+        first.start("a")
+        assert isinstance(run.next(), SeriesStart)
+        first.close()
+        second.linger = 0
+        second.bind(first.endpoint)
+        second.send_multipart(first.encoder.encode(SeriesEnd("a")))
+        assert run.next() == SeriesEnd("a")
+
+
+def test_peer_that_speaks_no_zeromq(context: Context) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE_S)
+        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with running(context, format="dectris-v2", endpoint=endpoint) as run:
+            peer, _ = server.accept()
+            with peer:
+                peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
+                again, _ = server.accept()
+                again.close()
+                rejected = run.next()
+    assert isinstance(rejected, Rejected)
+    assert "does not speak ZeroMQ" in rejected.detail
+
+
+def free_endpoint() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
