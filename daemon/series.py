@@ -32,7 +32,7 @@ class Series:
         return self.start.beamline
 
     def check(self, frame: Frame) -> Rejected | None:
-        """None where the frame has the form of the series; the first frame, or the start, sets it."""
+        """None where the frame has the form of its series, which its start or first frame sets."""
         if self.shape is None or self.dtype is None:
             if frame.data.ndim == 2:
                 self.shape = self.start.shape or (frame.data.shape[0], frame.data.shape[1])

@@ -160,9 +160,9 @@ class Service:
         """Let sources end, then each stage in turn; after `drain_s` give up."""
         deadline = time.monotonic() + self.settings.drain_s
         self._notifier.extend_timeout(self.settings.drain_s + 5)
-        in_time = all([self._wait(worker, deadline) for worker in sources])
+        in_time = min((self._wait(worker, deadline) for worker in sources), default=True)
         self._events.close()
-        in_time = all([in_time, *(self._wait(worker, deadline) for worker in stages)])
+        in_time = min([in_time, *(self._wait(worker, deadline) for worker in stages)])
         if not in_time and not self._failed.is_set():
             late = f"frames still waited after drain_s = {self.settings.drain_s} s"
             self._fail("supervisor", CadeError(late))

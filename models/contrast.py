@@ -13,7 +13,9 @@ NOISE_SIGMA_PX = 1.0
 """Blur before correlating: photon noise is white, speckle is not, so this favours the speckle."""
 WINDOW_SPECKLES = 1.5
 """Standard deviation of the window in speckle sizes: some 25 speckles are averaged."""
-WINDOW_RANGE_PX = (6.0, 20.0)
+TRANSMISSION_SIGMA_PX = 4.0
+"""Window of the ratio of local means: three speckles, so that edges stay sharp."""
+WINDOW_RANGE_PX = (8.0, 12.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +55,7 @@ def measure_contrast(
     """Compare `sample` `(N, H, W)` with `reference` displaced by u; `weight` 0 = invalid pixel."""
     warped = warp(reference, ux_px, uy_px)
     tiny = 1e-6
-    means = [local_mean(image, WINDOW_RANGE_PX[0], weight) for image in (warped, sample)]
+    means = [local_mean(image, TRANSMISSION_SIGMA_PX, weight) for image in (warped, sample)]
     flat = [
         blur((image / mean.clamp(min=tiny) - 1) * weight, NOISE_SIGMA_PX)
         for image, mean in zip((warped, sample), means, strict=True)

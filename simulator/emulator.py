@@ -222,7 +222,7 @@ class Emulator:
 
     def _send_parts(self, parts: Sequence[Buffer]) -> None:
         try:
-            self._socket.send_multipart(parts, copy=False)
+            self._socket.send_multipart(parts)
         except zmq.Again:
             raise self._nobody() from None
         self._sent_bytes += sum(len(part) for part in parts)

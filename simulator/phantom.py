@@ -56,7 +56,7 @@ class SinePhantom:
         if self.base_m > self.width_m:
             raise UsageError(
                 f"sine phantom: its base of {self.base_m * 1e6:.0f} µm does not fit into a frame "
-                f"of {self.width_m * 1e6:.0f} µm; use a wider frame or fewer periods"
+                f"of {self.width_m * 1e6:.0f} µm; use a wider frame"
             )
 
     @property
@@ -112,7 +112,7 @@ class HillPhantom:
 
     def thickness_m(self, x_m: torch.Tensor, y_m: torch.Tensor) -> torch.Tensor:
         """Thickness in m."""
-        total = torch.zeros(torch.broadcast_shapes(x_m.shape, y_m.shape), dtype=x_m.dtype)
+        total = torch.zeros_like(x_m + y_m)
         for hill in self.hills:
             x, y = self._relative(hill, x_m, y_m)
             fall = (1 - x.square() - y.square()).clamp_(min=0)
@@ -121,7 +121,7 @@ class HillPhantom:
 
     def slopes(self, x_m: torch.Tensor, y_m: torch.Tensor) -> Slopes:
         """∂t/∂x and ∂t/∂y."""
-        total_x = torch.zeros(torch.broadcast_shapes(x_m.shape, y_m.shape), dtype=x_m.dtype)
+        total_x = torch.zeros_like(x_m + y_m)
         total_y = torch.zeros_like(total_x)
         for hill in self.hills:
             x, y = self._relative(hill, x_m, y_m)

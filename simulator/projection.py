@@ -38,12 +38,12 @@ class Truth:
 
 
 def pixel_grid(optics: Optics, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """x `(1, W)` and y `(H, 1)` in m, in the sample plane, of the centres of the pixels."""
+    """X `(1, W)` and y `(H, 1)` in m, in the sample plane, of the centres of the pixels."""
     return _grid(optics.geometry.sample_pixel_m, shape)
 
 
 def field_grid(optics: Optics, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """x `(1, W')` and y `(H', 1)` in m of the samples of the wave field of a frame `(H, W)`."""
+    """X `(1, W')` and y `(H', 1)` in m of the samples of the wave field of a frame `(H, W)`."""
     fine = (shape[0] * optics.oversampling, shape[1] * optics.oversampling)
     return _grid(optics.pitch_m, fine)
 
@@ -67,7 +67,7 @@ def refraction_rad(phantom: Phantom, x_m: torch.Tensor, y_m: torch.Tensor) -> to
 
 
 def displacement_px(phantom: Phantom, optics: Optics, shape: tuple[int, int]) -> torch.Tensor:
-    """u on the detector, `(2, H, W)` float64: the solution of u(x) = α((x − u)/M)·d/p."""
+    """Solution u of u(x) = α((x − u)/M)·d/p on the detector's pixels, `(2, H, W)` float64."""
     geometry = optics.geometry
     x_m, y_m = pixel_grid(optics, shape)
     per_rad = geometry.distance_m / geometry.pixel_size_m

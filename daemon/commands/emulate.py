@@ -98,10 +98,10 @@ def _stored(arguments: argparse.Namespace) -> list[EmulatedSeries]:
 
 def _simulated(arguments: argparse.Namespace) -> list[EmulatedSeries]:
     """References and samples, each a series."""
-    from simulator.scan import demo_frames  # pulls in the simulation
-
     if arguments.role:
         raise UsageError("--role goes with --source; simulated frames know their roles")
+    from simulator.scan import demo_frames  # pulls in the simulation
+
     height, width = arguments.shape
     frames: Iterator[tuple[Role, Image]] = demo_frames(
         arguments.frames, (height, width), arguments.seed
