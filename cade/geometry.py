@@ -72,6 +72,7 @@ class Geometry:
 
     @property
     def wavelength_m(self) -> float:
+        """λ = hc/E in m."""
         return HC_EV_M / self.energy_ev
 
     @property

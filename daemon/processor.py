@@ -83,7 +83,7 @@ class Processor:
         return self._reference
 
     def _on_device(self, image: Image) -> torch.Tensor:
-        if image.dtype.kind in "ui" and image.dtype.itemsize > 2 or image.dtype == np.float64:
+        if (image.dtype.kind in "ui" and image.dtype.itemsize > 2) or image.dtype == np.float64:
             image = image.astype(np.float32)  # torch has no arithmetic for wide unsigned numbers
         return torch.from_numpy(np.array(image)).to(self.tracker.device).float()
 

@@ -13,7 +13,6 @@ from daemon.scan_header import ScanHeader, TrackerProvenance
 from daemon.settings import OutputSettings
 from daemon.writer import ResultWriter
 
-
 MOST_EARLY = 10_000
 """Rejections kept for a file that is not open yet; beyond, they are only counted and logged."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 import zmq
@@ -22,7 +22,6 @@ from daemon.pv_series import PvSeries
 from daemon.recorder import Recorder
 from daemon.references import ReferenceStore
 from daemon.settings import Settings
-from daemon.sources.epics import EpicsSource
 from daemon.sources.folder import FolderSource
 from daemon.sources.stream import StreamSource
 from daemon.stages import pair_events, record_rows, track_batches
@@ -31,16 +30,10 @@ from daemon.warm_up import choose_threads, warm_up
 from daemon.worker import Worker
 from models import load_tracker
 
+if TYPE_CHECKING:
+    from daemon.sources.epics import EpicsSource
+
 _TICK_S = 0.2
-
-
-class Source(Protocol):
-    """Where events come from: read in a thread of its own until `stop` is set."""
-
-    name: str
-
-    def events(self, stop: threading.Event) -> object:
-        """An iterator of `Event`."""
 
 
 class Service:
@@ -70,7 +63,7 @@ class Service:
         self._rows: Channel[ToWriter] = Channel(batches)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pv_series = PvSeries() if settings.epics.acquire_pv else None
-        self._epics = EpicsSource(settings.epics) if self._pv_series else None
+        self._epics = _epics_source(settings) if self._pv_series else None
         self._pv_lock = threading.Lock()
         self._recorder: Recorder | None = None
 
@@ -195,6 +188,13 @@ class Service:
         if isinstance(error, CadeError):
             raise error
         raise RuntimeError(f"{name} failed: {error}") from error
+
+
+def _epics_source(settings: Settings) -> EpicsSource:
+    """Imported only where a PV is configured: Channel Access starts threads of its own."""
+    from daemon.sources.epics import EpicsSource
+
+    return EpicsSource(settings.epics)
 
 
 def _as_log(totals: Totals) -> dict[str, object]:

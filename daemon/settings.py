@@ -184,6 +184,9 @@ class EpicsSettings(Section):
     acquire_pv: str = Field("", description="1 starts a series, 0 ends it")
     role_pv: str = Field("", description="role of the frames: a name or 0 … 3 in the order of Role")
     connect_s: Positive = Field(10.0, description="a PV silent this long at start is reported")
+    settle_s: float = Field(
+        1.0, ge=0, description="a series ends this long after acquire_pv fell: last frames arrive"
+    )
 
     @model_validator(mode="after")
     def _different(self) -> EpicsSettings:

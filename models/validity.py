@@ -1,9 +1,9 @@
 """Where a displacement can be believed.
 
-Where the sample's speckle is foreign (decorrelated, covered, absent), regressing it on the displaced
-reference gives nothing. Where the sample only adds structure of its own (edges, scatter) the
-correlation falls as well, down to 0.2 on real rods, but that regression does not: it is judged, not
-the correlation. The judgement is made on a coarse grid with two thresholds, as edges are found
+Where the sample's speckle is foreign (decorrelated, covered, absent), regressing it on the
+displaced reference gives nothing. Where the sample only adds structure of its own (edges, scatter)
+the correlation falls as well, down to 0.2 on real rods, but that regression does not: it is judged,
+not the correlation. The judgement is made on a coarse grid with two thresholds, as edges are found
 (Canny): certain cells grow into their doubtful neighbours, so a bad patch is drawn to its border
 while a lone doubtful cell is left alone.
 """

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from cade.fourier import irfft2, rfft2
 from simulator.optics import Optics
 from simulator.wave_field import check_sampling, propagate, transfer_function
 
@@ -32,9 +33,9 @@ def detector_intensity(field: torch.Tensor, optics: Optics) -> torch.Tensor:
     blur_y, blur_x = (
         torch.exp(-2 * (math.pi * optics.blur_sigma_px * f) ** 2) * torch.sinc(f) for f in (fy, fx)
     )
-    spectrum = torch.fft.rfft2(intensity) * blur_y[:, None] * blur_x[None, :]
+    spectrum = rfft2(intensity) * blur_y[:, None] * blur_x[None, :]
     step = optics.oversampling // HALF_PIXELS
-    blurred: torch.Tensor = torch.fft.irfft2(spectrum, s=shape)
+    blurred = irfft2(spectrum, shape)
     return blurred[..., ::step, ::step]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from cade.fourier import irfft2, rfft2
 from simulator.materials import material
 from simulator.optics import Optics
 from simulator.wave_field import check_sampling, propagate, transfer_function, transmit
@@ -37,7 +38,7 @@ def grain_thickness(
     fx = torch.fft.rfftfreq(shape[1], pitch_m, device=generator.device)
     sigma_m = paper.grain_m / 2.355 / math.sqrt(2)  # the field's autocorrelation is √2 wider
     low_pass = torch.exp(-2 * (math.pi * sigma_m) ** 2 * (fy[:, None] ** 2 + fx[None, :] ** 2))
-    smooth: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(white) * low_pass, s=shape)
+    smooth = irfft2(rfft2(white) * low_pass, shape)
     smooth = smooth / smooth.std()
     threshold = math.sqrt(2) * torch.erfinv(torch.tensor(1 - 2 * paper.coverage))
     return paper.height * paper.grain_m * (smooth - threshold.to(smooth)).clamp(min=0)

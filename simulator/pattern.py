@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from cade.fourier import irfft2, rfft2
 from simulator.detector import HALF_PIXELS, detector_intensity
 from simulator.diffuser import Sandpaper, diffuser_field
 from simulator.optics import Optics
@@ -66,8 +67,8 @@ def measure_speckle(image: torch.Tensor) -> Speckle:
     """Speckle size and visibility (paper section II-A) of an image `(H, W)`."""
     image = image.double()
     mean = image.mean()
-    spectrum = torch.fft.rfft2(image - mean).abs().square()
-    correlation = torch.fft.irfft2(spectrum, s=image.shape)
+    spectrum = rfft2(image - mean).abs().square()
+    correlation = irfft2(spectrum, (image.shape[0], image.shape[1]))
     correlation = correlation / correlation[0, 0]
     widths = [_half_width(line) for line in (correlation[0], correlation[:, 0])]
     return Speckle(sum(widths), float(image.std() / mean))

@@ -7,6 +7,7 @@ import math
 import torch
 
 from cade.errors import UsageError
+from cade.fourier import fft2, ifft2
 from simulator.materials import Material
 
 
@@ -56,5 +57,4 @@ def transfer_function(
 
 def propagate(field: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
     """The field `(..., H, W)` after free space with the given transfer function."""
-    behind: torch.Tensor = torch.fft.ifft2(torch.fft.fft2(field) * transfer)
-    return behind
+    return ifft2(fft2(field) * transfer)

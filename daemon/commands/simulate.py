@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from simulator.projection import Truth
     from simulator.scan import Counts, Scan
 
-HELP = "references, phantoms and test pairs with known truth"
+HELP = "references, data sets and phantoms with known truth"
 EXAMPLE = "cade simulate phantom --kind sine --frames 4 --output sine"
 
 

@@ -70,10 +70,10 @@ class FileEvents(FileSystemEventHandler):
             self._observer.on_thread_stop()
 
     def take(self, timeout_s: float) -> list[Hint]:
-        """All hints there are; waits for the first one."""
+        """All hints there are; waits that long for the first one."""
         hints: list[Hint] = []
         try:
-            hints.append(self._hints.get(timeout=timeout_s))
+            hints.append(self._hints.get(block=timeout_s > 0, timeout=timeout_s))
             while True:
                 hints.append(self._hints.get_nowait())
         except queue.Empty:

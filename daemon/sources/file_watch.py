@@ -18,6 +18,8 @@ from daemon.sources.file_finder import FileFinder
 _TICK_S = 0.1
 _RESCAN_S = 5.0
 """With events, time between two looks for files whose events were lost."""
+_SCAN_SHARE = 20
+"""Where that look itself takes long, it may take one part in so many of the time."""
 _LEAST_RETRY_S = 0.25
 
 Signature = tuple[int, int, int, int]
@@ -96,6 +98,8 @@ class FileWatch:
         A file that was ready or tried and is gone since is among them: reading it will say so.
         """
         now_s = time.monotonic()
+        if self._events is not None:
+            self._hints += self._events.take(0.0)
         hints, self._hints = self._hints, []
         for hint in hints:
             self._follow(hint, now_s)

@@ -52,9 +52,7 @@ class FolderSource:
         with FileWatch(self._settings, self._root) as watch:
             while not stop.is_set():
                 yield from self._read_ready(watch, stop)
-                for folder in self._series.silent():
-                    if not watch.waits_in(folder):
-                        yield from self._series.end(folder)
+                yield from self._end_silent(watch)
                 watch.wait(stop)
             for file in self._in_order(watch.look())[:_LAST_FILES]:
                 yield from self._read(watch, file)
@@ -73,6 +71,17 @@ class FolderSource:
             yield from self._read(watch, file)
             self._series.touch(file.path.parent)
 
+    def _end_silent(self, watch: FileWatch) -> Iterator[Event]:
+        silent = self._series.silent()
+        if silent:
+            watch.look()  # reading the others may have taken long: has something come meanwhile?
+        yield from self._end(watch, silent)
+
+    def _end(self, watch: FileWatch, folders: list[Path]) -> Iterator[Event]:
+        for folder in folders:
+            if not watch.waits_in(folder):
+                yield from self._series.end(folder)
+
     def _in_order(self, files: list[WatchedFile]) -> list[WatchedFile]:
         def key(file: WatchedFile) -> tuple[bool, tuple[Order, ...]]:
             parts = file.path.relative_to(self._root).parts
@@ -90,7 +99,7 @@ class FolderSource:
                 if index < file.delivered:
                     continue
                 self._check_finished(watch, file, image, last_try=last_try)
-                yield from self._frame(file, image)
+                yield from self._frame(watch, file, image)
                 file.delivered += 1
         except UnreadableFile as error:
             if not last_try:
@@ -112,9 +121,11 @@ class FolderSource:
         if not last_try and not image.data.any():
             raise UnreadableFile(file.path, "holds only zeros so far")
 
-    def _frame(self, file: WatchedFile, image: StoredImage) -> Iterator[Event]:
+    def _frame(self, watch: FileWatch, file: WatchedFile, image: StoredImage) -> Iterator[Event]:
         folder = file.path.parent
         if not self._series.is_open(folder):
+            # References count from the end of their series: it must not wait for silence now.
+            yield from self._end(watch, self._series.without_samples())
             yield self._series.start(folder, self._start(file, image))
         names = reversed(file.path.relative_to(self._root).parts)
         frame = Frame(

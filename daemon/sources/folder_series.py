@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cade.frames import Frame, SeriesEnd, SeriesStart
+from cade.frames import Frame, Role, SeriesEnd, SeriesStart
 
 
 def printable(path: Path) -> str:
-    """A path that every file and log can hold: bytes that are not UTF-8 are written as `\\xff`."""
+    """A path as text that every log and file can hold, whatever bytes its names are made of."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -22,6 +22,7 @@ class _Open:
     series_id: str
     last_s: float
     images: int = 0
+    has_samples: bool = False
 
 
 class FolderSeries:
@@ -59,6 +60,7 @@ class FolderSeries:
         """The frame with its series and its running number in it."""
         series = self._open[folder]
         series.images += 1
+        series.has_samples |= frame.role in (None, Role.SAMPLE)
         return replace(frame, series_id=series.series_id, image_id=series.images - 1)
 
     def touch(self, folder: Path) -> None:
@@ -70,6 +72,10 @@ class FolderSeries:
         """Folders of open series in which no file has come for `silence_s`."""
         now_s = time.monotonic()
         return [f for f, s in self._open.items() if now_s - s.last_s >= self._silence_s]
+
+    def without_samples(self) -> list[Path]:
+        """Folders of open series that so far hold references, flats and darks only."""
+        return [folder for folder, series in self._open.items() if not series.has_samples]
 
     def end(self, folder: Path) -> Iterator[SeriesEnd]:
         """Close the series of a folder."""
