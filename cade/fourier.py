@@ -13,19 +13,23 @@ import torch
 
 def fft2(field: torch.Tensor) -> torch.Tensor:
     """Forward transform over the last two dimensions."""
-    return torch.fft.fft(torch.fft.fft(field, dim=-1), dim=-2)
+    result: torch.Tensor = torch.fft.fft(torch.fft.fft(field, dim=-1), dim=-2)
+    return result
 
 
 def ifft2(spectrum: torch.Tensor) -> torch.Tensor:
     """Inverse of `fft2`."""
-    return torch.fft.ifft(torch.fft.ifft(spectrum, dim=-2), dim=-1)
+    result: torch.Tensor = torch.fft.ifft(torch.fft.ifft(spectrum, dim=-2), dim=-1)
+    return result
 
 
 def rfft2(image: torch.Tensor) -> torch.Tensor:
     """Half spectrum `(..., H, W//2 + 1)` of real images `(..., H, W)`."""
-    return torch.fft.fft(torch.fft.rfft(image, dim=-1), dim=-2)
+    result: torch.Tensor = torch.fft.fft(torch.fft.rfft(image, dim=-1), dim=-2)
+    return result
 
 
 def irfft2(spectrum: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     """Inverse of `rfft2`, real images of `shape` = `(H, W)`."""
-    return torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2), n=shape[1], dim=-1)
+    result: torch.Tensor = torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2), n=shape[1], dim=-1)
+    return result

@@ -47,7 +47,8 @@ def multiscale_loss(
     for estimate, weight in zip(estimates, weights, strict=True):
         truth = truth_px
         if estimate.u_px.shape != truth.shape:
-            truth = functional.adaptive_avg_pool2d(truth, tuple(estimate.u_px.shape[-2:]))
+            height, width = estimate.u_px.shape[-2:]
+            truth = functional.adaptive_avg_pool2d(truth, (height, width))
         error = end_point_error(estimate.u_px, truth)
         term = error.sum(dim=(1, 2)).mean() if reduction == "sum" else error.mean()
         if estimate.log_sigma is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +62,12 @@ class Recipe:
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
 
 
+def default_recipe() -> Recipe:
+    """The recipe of the default weights, which ships with the package."""
+    text = resources.files("config.training").joinpath("default.toml").read_text(encoding="utf-8")
+    return parse_recipe(text, "config/training/default.toml")
+
+
 def read_recipe(path: Path) -> Recipe:
     """A recipe from a TOML file.
 
@@ -68,9 +75,18 @@ def read_recipe(path: Path) -> Recipe:
         UsageError: the file is missing, is not TOML, or has an unknown key or a value out of range.
     """
     try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"recipe {path}: {error}") from None
+    return parse_recipe(text, str(path))
+
+
+def parse_recipe(text: str, origin: str) -> Recipe:
+    """A recipe from TOML text; `origin` is named in errors, which are those of `read_recipe`."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"recipe {origin}: {error}") from None
     try:
         recipe = Recipe(
             **_only(table, Recipe, "")
@@ -86,7 +102,7 @@ def read_recipe(path: Path) -> Recipe:
         )
         _check(recipe)
     except (TypeError, UsageError) as error:
-        raise UsageError(f"recipe {path}: {error}") from None
+        raise UsageError(f"recipe {origin}: {error}") from None
     return recipe
 
 
@@ -97,7 +113,7 @@ def _only(table: dict[str, Any], kind: type[Any], section: str) -> dict[str, Any
         if key not in known:
             where = f"[{section}] " if section else ""
             raise UsageError(f"{where}unknown key {key!r}; known are {', '.join(sorted(known))}")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    return {key: tuples(value) for key, value in table.items()}
 
 
 def _check(recipe: Recipe) -> None:
@@ -123,3 +139,10 @@ def _check(recipe: Recipe) -> None:
 def recipe_table(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values, for cards and checkpoints."""
     return dataclasses.asdict(recipe)
+
+
+def tuples(value: Any) -> Any:
+    """Lists of TOML and JSON as tuples, all the way down."""
+    if isinstance(value, dict):
+        return {k: tuples(v) for k, v in value.items()}
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value

@@ -211,6 +211,17 @@ class Trainer:
         )
         partial.replace(self.folder / CHECKPOINT)
 
+    def restore(self) -> None:
+        """Take over the folder's checkpoint.
+
+        Raises:
+            CadeError: there is none, or it belongs to another recipe.
+        """
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            raise CadeError(f"{self.folder}: there is no {CHECKPOINT} to take weights from")
+        self._load(path)
+
     def _load(self, path: Path) -> None:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -6,6 +6,7 @@ damaged or exchanged file is refused before a single frame is processed.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 
 from cade.errors import CadeError, UsageError
 from models.architectures import Network, build_network
+from models.recipe import tuples
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +111,8 @@ def load_weights(name: str) -> tuple[Network, Card]:
     return network.eval(), card
 
 
-def tuples(value: Any) -> Any:
-    """JSON lists back to tuples, all the way down."""
-    if isinstance(value, dict):
-        return {k: tuples(v) for k, v in value.items()}
-    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
-
-
 def save_weights(network: torch.nn.Module, path: Path, card: Card) -> Card:
     """Write weights and card; returns the card with the file's hash in it."""
-    import dataclasses
-
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +121,15 @@ def save_weights(network: torch.nn.Module, path: Path, card: Card) -> Card:
     save_file(state, partial)
     partial.replace(path)
     card = dataclasses.replace(card, sha256=sha256_of(path))
-    path.with_suffix(".json").write_text(
-        json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n"
-    )
+    _write_card(path, card)
     return card
+
+
+def update_card(weights: Path, numbers: dict[str, Any]) -> None:
+    """Put measured numbers into the card of weights."""
+    _write_card(weights, dataclasses.replace(read_card(weights), numbers=numbers))
+
+
+def _write_card(weights: Path, card: Card) -> None:
+    text = json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n"
+    weights.with_suffix(".json").write_text(text)

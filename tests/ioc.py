@@ -1,7 +1,7 @@
 """A real EPICS IOC for tests, on loopback only: `python tests/ioc.py PREFIX`.
 
-The first line on standard output is a JSON object: environment variables for Channel Access clients
-(and for a second run of this script that shall take the first one's place). It serves until it is
+Once it serves it prints one line, a JSON object: environment variables for Channel Access clients,
+and for a second run of this script that shall take the first one's place. It serves until it is
 killed or its standard input ends. Records, all of which clients may write:
 
 - `PREFIX:Acquire` (bo): Idle, Acquiring
@@ -61,25 +61,22 @@ def serve(prefix: str) -> None:
     """Serve the records; the environment must be set before."""
     from softioc import asyncio_dispatcher, builder, softioc
 
-    from cade.frames import Role
-
     builder.SetDeviceName(prefix)
     builder.boolOut("Acquire", "Idle", "Acquiring")
     builder.stringOut("Role")
-    builder.mbbOut("RoleState", *Role)
+    builder.mbbOut("RoleState", "sample", "reference", "flat", "dark")
     builder.longOut("RoleNumber")
     builder.LoadDatabase()
     softioc.iocInit(asyncio_dispatcher.AsyncioDispatcher(), enable_pva=False)
 
 
 def main() -> None:
-    environment = {
-        name: os.environ.get(name, value) if name in os.environ else value
-        for name, value in loopback().items()
-    }
+    environment = {name: os.environ.get(name, value) for name, value in loopback().items()}
     os.environ.update(environment)
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # EPICS talks on standard output while it starts
     serve(sys.argv[1])
-    print(json.dumps(environment), flush=True)
+    print(json.dumps(environment), file=answer, flush=True)
     sys.stdin.read()
     os._exit(0)  # an IOC's threads do not end by themselves
 

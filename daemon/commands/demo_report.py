@@ -48,9 +48,9 @@ def compare(result: Path, shape: tuple[int, int]) -> Comparison:
         rows = len(entry["frames/image_id"])
         table = [_compare_row(entry, row, scan) for row in range(rows)]
         times = {
-            name.removesuffix("_seconds"): float(np.mean(entry["frames"][name][:rows]))
+            name.removesuffix("_time"): float(np.mean(entry["frames"][name][:rows]))
             for name in entry["frames"]
-            if name.endswith("_seconds") and rows
+            if name.endswith("_time") and rows
         }
     values = np.array(table).reshape(rows, 5)
     propagated = np.array([scan.propagated(row) for row in range(rows)], bool)
