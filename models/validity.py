@@ -1,11 +1,9 @@
 """Where a displacement can be believed.
 
-Where the sample's speckle is foreign (decorrelated, covered, absent), regressing it on the
-displaced reference gives nothing. Where the sample only adds structure of its own (edges, scatter)
-the correlation falls as well, down to 0.2 on real rods, but that regression does not: it is judged,
-not the correlation. The judgement is made on a coarse grid with two thresholds, as edges are found
-(Canny): certain cells grow into their doubtful neighbours, so a bad patch is drawn to its border
-while a lone doubtful cell is left alone.
+Where the sample's speckle is foreign (decorrelated, covered, absent) regressing it on the displaced
+reference gives nothing. The judgement uses two windows and, as edges are found (Canny), two
+thresholds: cells that are bad for certain grow into doubtful neighbours, so a bad patch is drawn to
+its border, while the noise of the small window raises no alarm of its own.
 """
 
 from __future__ import annotations
@@ -14,33 +12,23 @@ import torch
 from torch.nn import functional
 
 from models.contrast import Contrast
+from models.normalisation import POOL
 
-CELL_PX = 4
-CERTAIN, DOUBTFUL = 0.3, 0.68
-"""Regression, in units of what a good pair gives, below which a cell is bad for certain, or if a
-bad one is next to it."""
-GROWTH_CELLS = 8
-MOST_EXCESS = 20.0
+CERTAIN, CERTAIN_WIDE = 0.2, 0.36
+"""Agreement below which a cell is bad for certain, in the small and in the wide window."""
+DOUBTFUL = 0.78
+"""Agreement in the small window below which a cell is bad if a bad one is next to it."""
+GROWTH_CELLS = 10
 
 
 def reliable(contrast: Contrast) -> torch.Tensor:
     """True where the sample's speckle is the displaced reference's, `(N, H, W)` bool."""
     height, width = contrast.dark_field.shape[-2:]
-    cells = functional.avg_pool2d(_agreement(contrast)[:, None], CELL_PX, ceil_mode=True)
-    doubtful = (cells < DOUBTFUL).float()
-    bad = (cells < CERTAIN).float()
+    doubtful = (contrast.agreement < DOUBTFUL).float()[:, None]
+    certain = (contrast.agreement < CERTAIN) | (contrast.wide_agreement < CERTAIN_WIDE)
+    bad = certain.float()[:, None]
     for _ in range(GROWTH_CELLS):
         bad = functional.max_pool2d(bad, 3, 1, 1) * doubtful
-    fine = functional.interpolate(bad, scale_factor=CELL_PX)[:, 0, :height, :width]
+    bad = functional.max_pool2d(bad, 3, 1, 1)  # the window blurs a patch's border
+    fine = functional.interpolate(bad, scale_factor=POOL)[:, 0, :height, :width]
     return fine == 0
-
-
-def _agreement(contrast: Contrast) -> torch.Tensor:
-    """Regression coefficient, raised where the sample has more structure than its reference.
-
-    The coefficient's own uncertainty grows with the sample's standard deviation over the
-    reference's, which is coefficient over correlation.
-    """
-    coefficient, correlation = contrast.dark_field, contrast.correlation
-    excess = (coefficient / correlation.clamp(min=1e-3)).clamp(1, MOST_EXCESS)
-    return torch.where(correlation > 0, coefficient * excess, coefficient)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import stat
@@ -9,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
-
-from daemon.roles import matches
 
 Order = tuple[tuple[str, int], ...]
 
@@ -30,7 +29,9 @@ class FileFinder:
 
     def __init__(self, root: Path, patterns: tuple[str, ...]) -> None:
         self._root = root
-        self._patterns = patterns
+        # One expression: folders of tens of thousands of files are looked through again and again.
+        expressions = [fnmatch.translate(pattern.casefold()) for pattern in patterns]
+        self._pattern = re.compile("|".join(expressions) or "(?!)")
         self._refused: set[str] = set()
         self._log = structlog.get_logger(__name__)
 
@@ -52,15 +53,16 @@ class FileFinder:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                     continue
-                path = Path(entry.path)
-                status = self.status(path)
-                if status is not None:
-                    yield path, status
+                if self._is_named(entry.name):
+                    path = Path(entry.path)
+                    status = self._status_of_entry(entry, path)
+                    if status is not None:
+                        yield path, status
 
     def status(self, path: Path) -> os.stat_result | None:
         """What the file system says about a file; None where it is not to be read, or is gone."""
         names = path.relative_to(self._root).parts
-        if any(name.startswith(".") for name in names) or not matches(names[-1], self._patterns):
+        if any(name.startswith(".") for name in names) or not self._is_named(names[-1]):
             return None
         try:
             status = path.lstat()
@@ -71,6 +73,18 @@ class FileFinder:
         except (OSError, RuntimeError):  # gone, or a link that leads to itself
             return None
         return status if stat.S_ISREG(status.st_mode) else None
+
+    def _status_of_entry(self, entry: os.DirEntry[str], path: Path) -> os.stat_result | None:
+        if entry.is_symlink():
+            return self.status(path)
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:  # gone
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
+
+    def _is_named(self, name: str) -> bool:
+        return self._pattern.match(name.casefold()) is not None
 
     def _report(self, folder: str, error: OSError) -> None:
         # A subfolder may vanish between being listed and being opened.

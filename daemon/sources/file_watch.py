@@ -19,7 +19,8 @@ _TICK_S = 0.1
 _RESCAN_S = 5.0
 """With events, time between two looks for files whose events were lost."""
 _SCAN_SHARE = 20
-"""Where that look itself takes long, it may take one part in so many of the time."""
+_POLL_SHARE = 4
+"""Where that look itself takes long: at least so many times as long passes before the next one."""
 _LEAST_RETRY_S = 0.25
 
 Signature = tuple[int, int, int, int]
@@ -64,6 +65,7 @@ class FileWatch:
         self._owner: dict[Signature, Path] = {}  # of done files, to know them when renamed
         self._hints: list[Hint] = []
         self._next_scan_s = 0.0
+        self._scan_s = 0.0
 
     def __enter__(self) -> FileWatch:
         """Start to watch, before the first look, so that no file falls in between."""
@@ -88,7 +90,7 @@ class FileWatch:
     def wait(self, stop: threading.Event) -> None:
         """Until there may be something new, or `stop` is set (then soon)."""
         if self._events is None:
-            stop.wait(self._settings.poll_interval_s)
+            stop.wait(max(self._settings.poll_interval_s, _POLL_SHARE * self._scan_s))
         else:
             self._hints += self._events.take(_TICK_S)
 
@@ -105,8 +107,8 @@ class FileWatch:
             self._follow(hint, now_s)
         if self._events is None or now_s >= self._next_scan_s:
             self._scan(now_s)
-            end_s = time.monotonic()
-            self._next_scan_s = end_s + max(_RESCAN_S, _SCAN_SHARE * (end_s - now_s))
+            self._scan_s = time.monotonic() - now_s
+            self._next_scan_s = now_s + max(_RESCAN_S, _SCAN_SHARE * self._scan_s)
         else:
             for path in list(self._waiting):
                 self._see(path, self._finder.status(path), now_s)
