@@ -19,9 +19,19 @@ class Totals:
     rejected: dict[Reason, int]
 
     @property
+    def done(self) -> int:
+        """Frames whose fate is known."""
+        return self.written + self.kept + sum(self.rejected.values())
+
+    @property
     def waiting(self) -> int:
         """Frames on their way."""
-        return self.received - self.written - self.kept - sum(self.rejected.values())
+        return self.received - self.done
+
+    def __str__(self) -> str:
+        """One line for `systemctl status`."""
+        lost = sum(self.rejected.values())
+        return f"{self.written} written, {self.kept} kept, {lost} rejected, {self.waiting} waiting"
 
 
 class Account:

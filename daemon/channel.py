@@ -78,7 +78,3 @@ class Channel(Generic[Item]):
         with self._changed:
             self._broken = True
             self._changed.notify_all()
-
-    def __len__(self) -> int:
-        with self._changed:
-            return len(self._items)

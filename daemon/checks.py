@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cade.frames import Frame, Reason, Rejected
+from cade.frames import Frame, Reason, Rejected, Role
 from daemon.settings import CheckSettings
-
-MOST_SATURATED_BITS = 32
-"""Unsigned integers mark saturation by their largest value; float frames do not."""
 
 
 def reject(frame: Frame, reason: Reason, detail: str) -> Rejected:
@@ -16,8 +13,11 @@ def reject(frame: Frame, reason: Reason, detail: str) -> Rejected:
     return Rejected(frame.series_id, frame.image_id, reason, detail, frame.origin)
 
 
-def check_content(frame: Frame, settings: CheckSettings) -> Rejected | None:
-    """None for a usable frame, otherwise why it is not: empty, saturated, or too many NaN."""
+def check_content(frame: Frame, settings: CheckSettings, role: Role) -> Rejected | None:
+    """None for a usable frame, otherwise why it is not: empty, saturated, or too many NaN.
+
+    A dark may be all zero.
+    """
     data = frame.data
     if data.dtype.kind == "f":
         finite = np.isfinite(data)
@@ -28,8 +28,8 @@ def check_content(frame: Frame, settings: CheckSettings) -> Rejected | None:
         low, high = data.min(where=finite, initial=np.inf), data.max(where=finite, initial=-np.inf)
     else:
         low, high = data.min(), data.max()
-    if low == high:
-        return reject(frame, Reason.EMPTY, f"every pixel is {low}")
+    if not low < high and role is not Role.DARK:
+        return reject(frame, Reason.EMPTY, f"every pixel is {low:g}")
     ceiling = _ceiling(frame)
     if ceiling is not None and high >= ceiling:
         share = float(np.count_nonzero(data >= ceiling)) / data.size
@@ -52,7 +52,7 @@ def check_form(
 
 
 def _ceiling(frame: Frame) -> float | None:
-    """The value at which pixels saturate; None where there is none."""
+    """The value at which pixels saturate: unsigned integers have one even if nobody says it."""
     if frame.saturation_value is not None:
         return frame.saturation_value
     if frame.data.dtype.kind == "u":

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cade.errors import UsageError
+from cade.errors import CadeError
 from cade.frames import Image
 from daemon.scan_header import Parameter
 
@@ -47,16 +47,17 @@ def make_correction(flat: Image | None, dark: Image | None) -> Correction:
     """The correction that averaged flat and dark frames `(H, W)` make.
 
     Raises:
-        UsageError: they have different shapes, or the flat is empty.
+        CadeError: they have different shapes, or the flat is empty.
     """
     if flat is None:
         return Correction(None if dark is None else np.asarray(dark, np.float32))
     if dark is not None and dark.shape != flat.shape:
-        raise UsageError(f"flat {flat.shape} and dark {dark.shape} have different shapes")
+        raise CadeError(f"flat {flat.shape} and dark {dark.shape} have different shapes")
     light = np.asarray(flat, np.float32) - (0.0 if dark is None else np.asarray(dark, np.float32))
-    mean = float(np.nanmean(light))
-    if not mean > 0:
-        raise UsageError(f"the flat holds no light above the dark (mean {mean:.3g} counts)")
+    known = light[np.isfinite(light)]
+    mean = float(known.mean()) if known.size else 0.0
+    if mean <= 0:
+        raise CadeError(f"the flat holds no light above the dark (mean {mean:.3g} counts)")
     dead = ~(light > LEAST_FLAT * mean)
     gain = np.where(dead, np.nan, mean / np.where(dead, 1.0, light)).astype(np.float32)
     return Correction(None if dark is None else np.asarray(dark, np.float32), gain)

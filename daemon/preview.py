@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from cade.errors import CadeError, UsageError
-from cade.files import read_frames
+from cade.frames import Image
 from daemon.panels import Colours, Panel, draw_panels
 
 _FIELDS: tuple[tuple[str, str, str, Colours], ...] = (
@@ -49,19 +47,19 @@ def result_panels(result: Path, row: int) -> list[Panel]:
         ]
 
 
-def save_picture(panels: list[Panel], path: Path, columns: int = 4) -> None:
+def save_picture(panels: list[Panel], path: Path) -> None:
     """Write panels as PNG.
 
     Raises:
         CadeError: the file cannot be written.
     """
     try:
-        draw_panels(panels, columns).save(path)
+        draw_panels(panels).save(path)
     except OSError as error:
         raise CadeError(f"{path}: the picture cannot be written ({error.strerror})") from error
 
 
-def save_preview(result: Path, path: Path, *, sample: Path) -> None:
-    """The first row of `result` beside the first frame of the `sample` file."""
-    frame: NDArray[Any] = np.asarray(next(iter(read_frames(sample))), float)
+def save_preview(result: Path, path: Path, *, sample: Image) -> None:
+    """The first row of `result` beside its sample frame `(H, W)`."""
+    frame = np.asarray(sample, float)
     save_picture([Panel("sample", frame, "counts", "grey"), *result_panels(result, 0)], path)

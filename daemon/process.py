@@ -8,39 +8,47 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cade.errors import CadeError, UsageError
-from cade.files import read, read_beamline, read_frames
-from cade.frames import Beamline, Frame, FramePair, Image, Reason, Reference, Rejected
-from cade.geometry import Geometry
+from cade.errors import CadeError
+from cade.files import read
+from cade.frames import Frame, FramePair, Image, Reason, Reference, Rejected, Role
 from daemon.batches import Batcher, PairBatch, SeriesOpened
 from daemon.checks import check_content, check_form, reject
 from daemon.configuration import settings_toml
-from daemon.corrections import Correction, make_correction
+from daemon.output_folder import check_folder
+from daemon.process_input import (
+    Files,
+    average_correction,
+    average_reference,
+    read_optics,
+    resolve_geometry,
+)
 from daemon.processor import Processor, tracker_provenance
-from daemon.reference_average import average
 from daemon.results import ResultRows
 from daemon.scan_header import ScanHeader
 from daemon.settings import Settings
+from daemon.stated_time import plausible_time_s
 from daemon.writer import ResultWriter
 from models import Tracker
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """What is processed: each file may hold several frames."""
-
-    references: tuple[Path, ...]
-    samples: tuple[Path, ...]
-    flats: tuple[Path, ...] = ()
-    darks: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it went: `written` rows, and every sample that was not processed."""
+    """How it went: `written` rows, every sample that was not processed, and row 0's sample."""
 
     written: int
     rejected: tuple[Rejected, ...]
+    first_sample: Image | None
+
+
+def check_output(path: Path) -> None:
+    """Refuse an output that is there already, or cannot be, before any work is done.
+
+    Raises:
+        CadeError: it exists, or its folder cannot be written.
+    """
+    check_folder(path.absolute().parent, "--output")
+    if path.exists():
+        raise CadeError(f"{path}: exists and is never overwritten; remove it or name another file")
 
 
 def process_files(
@@ -50,7 +58,7 @@ def process_files(
     tracker: Tracker,
     *,
     displacement_only: bool = False,
-    report: Callable[[ResultRows], None] = lambda _: None,
+    report: Callable[[ResultRows], object] = lambda _: None,
 ) -> Outcome:
     """Process sample files against the average of the reference files.
 
@@ -66,10 +74,11 @@ def process_files(
         UsageError: the geometry is incomplete.
         CadeError: a reference, flat or dark cannot be used, or the output not be written.
     """
-    beamline = _beamline(files, settings, needed=not displacement_only)
-    geometry = None if displacement_only else _geometry(settings, beamline)
-    reference = _reference(files.references)
-    correction = _correction(files, reference.data)
+    check_output(output)
+    beamline = read_optics(files, settings, needed=not displacement_only)
+    geometry = None if displacement_only else resolve_geometry(settings, beamline)
+    reference = average_reference(files, settings.checks)
+    correction = average_correction(files, reference.data, settings.checks)
     series = SeriesOpened(
         series_id=output.stem,
         number=1,
@@ -81,6 +90,7 @@ def process_files(
     )
     processor = Processor(tracker, remove_tilt=settings.output.remove_tilt)
     rejected: list[Rejected] = []
+    first: Image | None = None
     header = _header(series, tracker, settings)
     with ResultWriter(output, header, settings.output) as writer:
         for item in _batches(files.samples, series, reference, settings):
@@ -91,7 +101,9 @@ def process_files(
                 else:
                     writer.append(result)
                     report(result)
-        return Outcome(writer.row_count, tuple(rejected))
+                    if first is None and isinstance(item, PairBatch):
+                        first = item.samples[0].data
+        return Outcome(writer.row_count, tuple(rejected), first)
 
 
 def _processed(item: PairBatch | Rejected, processor: Processor) -> Iterator[ResultRows | Rejected]:
@@ -124,7 +136,7 @@ def _batches(
 
 def _problem(frame: Frame, series: SeriesOpened, settings: Settings) -> Rejected | None:
     return check_form(frame, series.shape, frame.data.dtype) or check_content(
-        frame, settings.checks
+        frame, settings.checks, Role.SAMPLE
     )
 
 
@@ -136,54 +148,11 @@ def _frames(path: Path, series: SeriesOpened, numbers: Iterator[int]) -> Iterato
                 series_id=series.series_id,
                 image_id=next(numbers),
                 data=image.data,
-                timestamp_s=image.timestamp_s or path.stat().st_mtime,
+                timestamp_s=plausible_time_s(image.timestamp_s or path.stat().st_mtime),
                 origin=str(path),
             )
     except (CadeError, OSError) as error:
         yield Rejected(series.series_id, next(numbers), Reason.UNREADABLE, str(error), str(path))
-
-
-def _reference(paths: Sequence[Path]) -> Reference:
-    result = average(itertools.chain.from_iterable(read_frames(p) for p in paths))
-    return Reference(paths[0].name, result.mean, result.count, paths[0].stat().st_mtime)
-
-
-def _mean(paths: Sequence[Path], role: str, shape: tuple[int, ...]) -> Image | None:
-    if not paths:
-        return None
-    image = average(itertools.chain.from_iterable(read_frames(p) for p in paths)).mean
-    if image.shape != shape:
-        raise CadeError(f"{paths[0]}: the {role} is {image.shape}, the reference {shape}")
-    return image
-
-
-def _correction(files: Files, reference: Image) -> Correction:
-    return make_correction(
-        _mean(files.flats, "flat", reference.shape), _mean(files.darks, "dark", reference.shape)
-    )
-
-
-def _beamline(files: Files, settings: Settings, *, needed: bool) -> Beamline:
-    """The metadata of the first sample file, read only where the settings leave something open."""
-    if not needed or not settings.geometry.missing(Beamline()):
-        return Beamline()
-    return read_beamline(files.samples[0])
-
-
-def _geometry(settings: Settings, beamline: Beamline) -> Geometry:
-    geometry = settings.geometry.resolve(beamline)
-    if geometry is None:
-        options = {
-            "energy_ev": "--energy-kev",
-            "distance_m": "--distance-m",
-            "pixel_size_m": "--pixel-um",
-        }
-        missing = [f"{n} ({options[n]})" for n in settings.geometry.missing(beamline)]
-        raise UsageError(
-            f"no {', no '.join(missing)}: give the option, set it in [geometry] of the "
-            f"configuration, or ask for --displacement-only"
-        )
-    return geometry
 
 
 def _header(series: SeriesOpened, tracker: Tracker, settings: Settings) -> ScanHeader:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import structlog
 
 from cade.frames import Reason, Rejected
@@ -14,7 +16,9 @@ from daemon.settings import OutputSettings
 from daemon.writer import ResultWriter
 
 MOST_EARLY = 10_000
-"""Rejections kept for a file that is not open yet; beyond, they are only counted and logged."""
+"""Rejections kept for files that are not open yet; beyond, they are only counted and logged."""
+MOST_SEEN = 10_000
+"""Kinds of loss that are logged: a stream that invents series must not fill log and memory."""
 
 
 class Recorder:
@@ -31,7 +35,7 @@ class Recorder:
         self._configuration_toml = configuration_toml
         self._account = account
         self._writers: dict[str, ResultWriter] = {}
-        self._early: dict[str, list[Rejected]] = {}
+        self._early: list[Rejected] = []
         self._seen: set[tuple[str, Reason]] = set()
         self._log = structlog.get_logger(__name__)
         self.last_file = ""
@@ -54,9 +58,10 @@ class Recorder:
                 self._close(message.series_id)
 
     def close(self) -> None:
-        """Close every file."""
-        for series_id in list(self._writers):
-            self._close(series_id)
+        """Close every file, also when one of them cannot be finished."""
+        with contextlib.ExitStack() as stack:
+            for series_id in self._writers:
+                stack.callback(self._close, series_id)
 
     def _open(self, series: SeriesOpened) -> None:
         path = output_path(self._settings, series.number, series.start_time_s)
@@ -73,7 +78,7 @@ class Recorder:
         writer = ResultWriter(path, header, self._settings)
         self._writers[series.series_id] = writer
         self.last_file = str(path)
-        for rejected in self._early.pop(series.series_id, []):
+        for rejected in self._take_early(series.series_id):
             writer.reject(rejected)
         self._log.info("file opened", series=series.series_id, file=str(path))
 
@@ -84,15 +89,23 @@ class Recorder:
             writer.reject(rejected)
             return
         # Before the first sample there is no file; if none comes, the log has it.
-        early = self._early.setdefault(rejected.series_id, [])
-        if len(early) < MOST_EARLY:
-            early.append(rejected)
+        if rejected.reason is not Reason.NO_SERIES and len(self._early) < MOST_EARLY:
+            self._early.append(rejected)
+
+    def _take_early(self, series_id: str) -> list[Rejected]:
+        """What has waited for a series' file."""
+        early = [r for r in self._early if r.series_id == series_id]
+        if early:
+            self._early = [r for r in self._early if r.series_id != series_id]
+        return early
 
     def _report(self, rejected: Rejected) -> None:
         """Log the first loss of each kind in a series; the others are counted."""
         key = (rejected.series_id, rejected.reason)
-        log = self._log.debug if key in self._seen else self._log.warning
-        self._seen.add(key)
+        is_new = key not in self._seen and len(self._seen) < MOST_SEEN
+        if is_new:
+            self._seen.add(key)
+        log = self._log.warning if is_new else self._log.debug
         log(
             "frame rejected",
             reason=rejected.reason,
@@ -103,7 +116,7 @@ class Recorder:
         )
 
     def _close(self, series_id: str) -> None:
-        self._early.pop(series_id, None)
+        self._take_early(series_id)
         self._seen = {key for key in self._seen if key[0] != series_id}
         writer = self._writers.pop(series_id, None)
         if writer is not None:

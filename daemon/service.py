@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +17,8 @@ from daemon.accounting import Account, Totals
 from daemon.batches import ToTracker, ToWriter
 from daemon.channel import Channel
 from daemon.configuration import settings_toml
+from daemon.intake import Intake
+from daemon.output_folder import check_folder
 from daemon.pairing import Pairing
 from daemon.processor import Processor, tracker_provenance
 from daemon.pv_series import PvSeries
@@ -34,10 +37,16 @@ if TYPE_CHECKING:
     from daemon.sources.epics import EpicsSource
 
 _TICK_S = 0.2
+_GRACE_S = 5.0
+"""After a failure threads get this long to end by themselves and to close their files."""
 
 
 class Service:
     """The running daemon.
+
+    The failure of a source ends the daemon as a signal does: what has come is still processed. The
+    failure of a stage ends it at once, because nothing can pass any more. Either way the files are
+    closed, and `run` raises what went wrong.
 
     Raises:
         UsageError: no source is configured, or the settings name what does not exist.
@@ -53,141 +62,166 @@ class Service:
         self.account = Account()
         self._log = structlog.get_logger(__name__)
         self._notifier = Notifier()
+        self._told: Totals | None = None
         self._stop = threading.Event()
-        self._failure: tuple[str, BaseException] | None = None
-        self._failed = threading.Event()
+        self._broken = threading.Event()
+        self._failures: list[tuple[str, BaseException]] = []
         self._events: Channel[Event] = Channel(settings.batch.queue_frames)
         # The later queues hold batches.
         batches = max(2, settings.batch.queue_frames // settings.batch.size)
         self._batches: Channel[ToTracker] = Channel(batches)
         self._rows: Channel[ToWriter] = Channel(batches)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._pv_series = PvSeries() if settings.epics.acquire_pv else None
-        self._epics = _epics_source(settings) if self._pv_series else None
-        self._pv_lock = threading.Lock()
-        self._recorder: Recorder | None = None
+        self._epics = _epics_source(settings) if settings.epics.acquire_pv else None
 
     def request_stop(self) -> None:
         """Ask for an orderly end; safe in a signal handler."""
         self._stop.set()
 
     def run(self) -> int:
-        """Work until stopped; returns the exit code: 0 after an orderly end, 1 after a failure."""
+        """Work until stopped; returns 0 after an orderly end.
+
+        Raises:
+            CadeError: something outside the program failed.
+            RuntimeError: a part of the daemon failed.
+        """
+        sources: list[Worker] = []
         try:
-            sources, stages = self._prepare()
-            self._run(sources, stages)
+            stages = self._make_stages()
+            sources = self._make_sources()
+            self._supervise(sources, stages)
         finally:
             if self._epics is not None:
                 self._epics.close()
-            self._context.destroy(linger=0)
+            if not any(worker.is_alive() for worker in sources):  # else it still uses its socket
+                self._context.destroy(linger=0)
         return self._verdict()
 
-    def _prepare(self) -> tuple[list[Worker], list[Worker]]:
+    def _make_stages(self) -> list[Worker]:
         """Everything that can fail at once, before the first frame."""
         settings = self.settings
+        check_folder(settings.output.root, "output.root")
+        check_folder(settings.references.path, "references.path")
         options = settings.tracker
         choose_threads(options.threads)
         tracker = load_tracker(
             options.name, device=options.device, weights=options.weights, window=options.window
         )
         warm_up(tracker)
+        self._log.info("tracker ready", tracker=options.name, device=str(tracker.device))
         processor = Processor(tracker, remove_tilt=settings.output.remove_tilt)
-        store = ReferenceStore(settings.references.path)
-        pairing = Pairing(settings, store, self.account)
-        provenance = tracker_provenance(tracker)
-        toml = settings_toml(settings)
-        self._recorder = recorder = Recorder(settings.output, provenance, toml, self.account)
+        pairing = Pairing(settings, ReferenceStore(settings.references.path), self.account)
+        provenance, toml = tracker_provenance(tracker), settings_toml(settings)
+        recorder = Recorder(settings.output, provenance, toml, self.account)
+        events, batches, rows = self._events, self._batches, self._rows
+        parts: dict[str, Callable[[], None]] = {
+            "pairing": lambda: pair_events(events, batches, pairing),
+            "tracking": lambda: track_batches(batches, rows, processor, self.account),
+            "recording": lambda: record_rows(rows, recorder),
+        }
+        return [Worker(name, part, self._stage_failed) for name, part in parts.items()]
+
+    def _make_sources(self) -> list[Worker]:
+        sources = [
+            StreamSource(source, self._context)
+            if source.kind == "stream"
+            else FolderSource(source, self.settings.roles)
+            for source in self.settings.sources
+        ]
+        intake = Intake(
+            self._events,
+            self.account,
+            several=len(sources) > 1,
+            pv_series=PvSeries() if self._epics is not None else None,
+            patience_s=self.settings.epics.settle_s,
+        )
+        workers = [
+            Worker(source.name, partial(intake.read, source, self._stop), self._failed)
+            for source in sources
+        ]
         if self._epics is not None:
             self._epics.connect()
-        self._log.info("tracker ready", tracker=options.name, device=str(tracker.device))
-        stages = [
-            self._worker("pairing", lambda: pair_events(self._events, self._batches, pairing)),
-            self._worker(
-                "tracking",
-                lambda: track_batches(self._batches, self._rows, processor, self.account),
-            ),
-            self._worker("recording", lambda: record_rows(self._rows, recorder, self._beat)),
-        ]
-        return self._source_workers(), stages
+            read_pv = partial(intake.read_pv, self._epics, self._stop)
+            workers.append(Worker(self._epics.name, read_pv, self._failed))
+        return workers
 
-    def _source_workers(self) -> list[Worker]:
-        sources: list[StreamSource | FolderSource | EpicsSource] = []
-        for source in self.settings.sources:
-            if source.kind == "stream":
-                sources.append(StreamSource(source, self._context))
-            else:
-                sources.append(FolderSource(source, self.settings.roles))
-        if self._epics is not None:
-            sources.append(self._epics)
-        return [self._worker(s.name, lambda s=s: self._read(s)) for s in sources]  # type: ignore[misc]
-
-    def _worker(self, name: str, function: Callable[[], None]) -> Worker:
-        return Worker(name, function, self._fail)
-
-    def _read(self, source: StreamSource | FolderSource | EpicsSource) -> None:
-        """One source's events into the queue, put into the PV's series where there is one."""
-        for event in source.events(self._stop):
-            if self._pv_series is None:
-                self._events.put(event)
-                continue
-            assign = (
-                self._pv_series.from_pv if source is self._epics else self._pv_series.from_source
-            )
-            with self._pv_lock:
-                for assigned in assign(event):
-                    self._events.put(assigned)
-
-    def _run(self, sources: list[Worker], stages: list[Worker]) -> None:
+    def _supervise(self, sources: list[Worker], stages: list[Worker]) -> None:
         for worker in stages + sources:
             worker.start()
-        self._notifier.ready("waiting for frames")
         self._log.info("ready", sources=[w.name for w in sources])
-        while not self._stop.wait(_TICK_S) and not self._failed.is_set():
+        self._tell(lambda: self._notifier.ready("waiting for frames"))
+        while not self._stop.wait(_TICK_S) and not self._failures:
             self._beat()
-        self._notifier.stopping("finishing the frames that wait")
+            self._check_alive(sources + stages)
         self._stop.set()
+        self._tell(lambda: self._notifier.stopping("finishing the frames that wait"))
         self._drain(sources, stages)
         self._log.info("stopped", **_as_log(self.account.totals()))
 
     def _drain(self, sources: list[Worker], stages: list[Worker]) -> None:
         """Let sources end, then each stage in turn; after `drain_s` give up."""
-        deadline = time.monotonic() + self.settings.drain_s
-        self._notifier.extend_timeout(self.settings.drain_s + 5)
-        in_time = min((self._wait(worker, deadline) for worker in sources), default=True)
+        drain_s = self.settings.drain_s
+        self._tell(lambda: self._notifier.extend_timeout(drain_s + 2 * _GRACE_S))
+        deadline_s = time.monotonic() + drain_s
+        self._wait(sources, deadline_s)
         self._events.close()
-        in_time = min([in_time, *(self._wait(worker, deadline) for worker in stages)])
-        if not in_time and not self._failed.is_set():
-            late = f"frames still waited after drain_s = {self.settings.drain_s} s"
-            self._fail("supervisor", CadeError(late))
-        if self._failed.is_set():
-            for worker in sources + stages:
-                worker.join(5.0)
+        if not self._wait(stages, deadline_s) and not self._broken.is_set():
+            waiting = self.account.totals().waiting
+            late = f"{waiting} frames were not finished within drain_s = {drain_s:g} s; raise it"
+            self._stage_failed("supervisor", CadeError(late))
+        deadline_s = time.monotonic() + _GRACE_S
+        for worker in sources + stages:
+            worker.join(max(0.0, deadline_s - time.monotonic()))
 
-    def _wait(self, worker: Worker, deadline: float) -> bool:
-        while not worker.join(_TICK_S):
-            if self._failed.is_set() or time.monotonic() > deadline:
-                return False
+    def _wait(self, workers: Sequence[Worker], deadline_s: float) -> bool:
+        """Until they have ended; False where they did not in time, or cannot any more."""
+        for worker in workers:
+            while not worker.join(_TICK_S):
+                if self._broken.is_set() or time.monotonic() > deadline_s:
+                    return False
+                self._beat()
         return True
 
     def _beat(self) -> None:
-        """Tell systemd that the daemon lives and what it has done."""
-        self._notifier.watchdog()
+        """Tell systemd how it goes; that the daemon lives only where frames get through it."""
+        totals = self.account.totals()
+        if totals.waiting == 0 or self._told is None or totals.done != self._told.done:
+            self._tell(self._notifier.watchdog)
+        if totals != self._told:
+            self._tell(lambda: self._notifier.status(str(totals)))
+        self._told = totals
 
-    def _fail(self, name: str, error: BaseException) -> None:
-        """A worker has died: remember the first one and break every queue."""
-        if self._failure is None:
-            self._failure = (name, error)
-        self._failed.set()
+    def _check_alive(self, workers: list[Worker]) -> None:
+        for worker in workers:
+            if not worker.is_alive() and not self._failures and not self._stop.is_set():
+                self._stage_failed(worker.name, RuntimeError("it ended without being asked to"))
+
+    def _tell(self, message: Callable[[], None]) -> None:
+        """Where systemd cannot be told, the daemon ends, but not before its frames are done."""
+        try:
+            message()
+        except CadeError as error:
+            self._failed("supervisor", error)
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        """Something that the frames on their way do not need has failed."""
+        self._failures.append((name, error))
+
+    def _stage_failed(self, name: str, error: BaseException) -> None:
+        """Nothing gets through any more: wake everybody who waits for a queue."""
+        self._failed(name, error)
+        self._broken.set()
         for channel in (self._events, self._batches, self._rows):
             channel.break_()
 
     def _verdict(self) -> int:
-        if self._failure is None:
+        """Raise the first failure; the others often follow from it."""
+        if not self._failures:
             return 0
-        name, error = self._failure
+        name, error = self._failures[0]
         if isinstance(error, CadeError):
             raise error
-        raise RuntimeError(f"{name} failed: {error}") from error
+        raise RuntimeError(f"{name} failed: {type(error).__name__}: {error}") from error
 
 
 def _epics_source(settings: Settings) -> EpicsSource:

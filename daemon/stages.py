@@ -7,9 +7,7 @@ A full queue makes the stage before it wait, back to the detector.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-
-import structlog
+from collections.abc import Iterable, Iterator
 
 from cade.errors import CadeError
 from cade.frames import Event, Reason, Rejected
@@ -44,12 +42,11 @@ def track_batches(
     rows.close()
 
 
-def record_rows(rows: Channel[ToWriter], recorder: Recorder, wrote: Callable[[], None]) -> None:
-    """Rows to files; `wrote` is told after each message."""
+def record_rows(rows: Channel[ToWriter], recorder: Recorder) -> None:
+    """Rows to files; whatever happens, those that are open are closed at the end."""
     try:
         for message in rows:
             recorder.take(message)
-            wrote()
     finally:
         recorder.close()
 
@@ -59,7 +56,6 @@ def _processed(batch: PairBatch, processor: Processor, account: Account) -> Iter
     try:
         yield processor.process(batch)
     except CadeError as error:
-        structlog.get_logger(__name__).warning("batch refused", problem=str(error))
         for frame in batch.samples:
             account.reject(Reason.PROCESSING)
             yield Rejected(

@@ -6,7 +6,7 @@ import torch
 
 from models import Tracker
 
-_SIDE_PX = 64
+_SIDE_PX = 128
 
 
 def choose_threads(threads: int | None) -> None:

@@ -19,7 +19,12 @@ class Worker:
     ) -> None:
         self.name = name
         self._function, self._failed = function, failed
-        self._thread = threading.Thread(target=self._run, name=name)
+        # A thread that hangs in a driver or a file system must not keep a failed process alive.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin."""
@@ -28,7 +33,7 @@ class Worker:
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the end; False where it has not come in time."""
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return not self.is_alive()
 
     def _run(self) -> None:
         try:

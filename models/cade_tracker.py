@@ -14,11 +14,10 @@ from models.weights_file import load_weights
 
 LEAST_CONTRAST = 0.008
 """Reference visibility below which no speckle is tracked."""
-CPU_BYTES = 1_500_000_000
+CPU_BYTES = 1_000_000_000
+"""That a tile's activations may take: beyond, larger tiles save no time worth the memory."""
 GPU_SHARE = 0.5
 """Of the free device memory that a tile's activations may take."""
-BYTES_PER_PX = 700
-"""Peak activation memory of the networks per pixel, measured by a test."""
 
 
 class CadeTracker(Tracker):
@@ -34,7 +33,7 @@ class CadeTracker(Tracker):
         network, card = load_weights(weights)
         self.device = device
         self.network = channels_last(network, device)
-        self.tile_px = tile_px or _affordable_px(device)
+        self.tile_px = tile_px or _affordable_bytes(device) // network.bytes_per_px
         self.provenance = Provenance(
             tracker="cade",
             parameters={"architecture": card.architecture, "halo_px": network.REACH_PX},
@@ -84,8 +83,8 @@ class CadeTracker(Tracker):
         return torch.cat(fields)
 
 
-def _affordable_px(device: torch.device) -> int:
+def _affordable_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free * GPU_SHARE) // BYTES_PER_PX
-    return CPU_BYTES // BYTES_PER_PX
+        return int(free * GPU_SHARE)
+    return CPU_BYTES

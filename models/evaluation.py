@@ -18,8 +18,11 @@ from simulator.pattern import at_pixels, reference_patterns
 UNSEEN_SEED = 77
 """Seed of the test patterns; recipes must use another one."""
 PATTERN_PX = 256
-LIMIT_PX = 96
-"""Side of the centre crop on which the limit is computed: its cost grows with the sixth power."""
+LIMIT_PATCHES = 8
+LEAST_LIMIT_PX = 64
+"""The limit is computed on a crop of so many patches but at least so many px: where patches are
+small its cost grows with the sixth power of the side, where they are large the whole frame helps.
+"""
 RANDOM_MAPS = DeformationSettings(wide=0.0, constant=0.0, identity=0.0)
 SHIFTS_PX = tuple(round(0.1 * i, 1) for i in range(11))
 
@@ -74,14 +77,14 @@ def patch_study(
 ) -> list[PatchRow]:
     """Mean end-point error (paper eq. 1) per patch size, one whole-frame pair of each pattern."""
     settings = pair_settings(counts, transmission)
+    height, width = (int(n) for n in at_pixels(patterns).shape[-2:])
     rows = []
     for patch in patches_px:
+        crop = max(LEAST_LIMIT_PX, LIMIT_PATCHES * patch)
         generator = torch.Generator().manual_seed(seed + patch)
         errors, inside, valid, limits = [], [], [], []
         for pattern in patterns:
-            pair = make_pairs(
-                pattern[None], 1, (PATTERN_PX, PATTERN_PX), settings, generator, [patch]
-            )
+            pair = make_pairs(pattern[None], 1, (height, width), settings, generator, [patch])
             found = tracker.track(pair.reference[0], pair.sample[0])
             deviation = torch.stack([found.ux_px, found.uy_px]) - pair.displacement_px[0]
             # Every pixel counts: a tracker does not improve by calling pixels invalid.
@@ -91,8 +94,8 @@ def patch_study(
             if found.sigma_x_px is not None and found.sigma_y_px is not None:
                 sigma = torch.stack([found.sigma_x_px, found.sigma_y_px])
                 inside.append(float((deviation.abs() < sigma).float().mean()))
-            crop = at_pixels(pattern)[:LIMIT_PX, :LIMIT_PX]
-            limits.append(limit_epe(crop, transmission, counts, patch))
+            piece = at_pixels(pattern)[:crop, :crop]
+            limits.append(limit_epe(piece, transmission, counts, patch))
         epe, limit = float(np.mean(errors)), float(np.mean(limits))
         within = float(np.mean(inside)) if inside else float("nan")
         rows.append(
@@ -118,7 +121,7 @@ def shift_study(
         errors = []
         for pattern in patterns:
             padded = torch.nn.functional.pad(pattern[None, None], (border,) * 4, mode="circular")
-            u = torch.zeros(1, 2, PATTERN_PX, PATTERN_PX)
+            u = torch.zeros(1, 2, *at_pixels(pattern).shape)
             u[:, 0] = shift
             moved = displaced_intensity(spline_coefficients(padded[0]), u, border)
             reference = expose(at_pixels(pattern), counts, generator)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
+from cade.errors import UsageError
 from models.estimate import Estimate
 
 Reduction = Literal["sum", "mean"]
@@ -42,7 +43,15 @@ def multiscale_loss(
         weights: one for each estimate.
         reduction: over pixels; the batch is always averaged.
         sigma_weight: of the Gaussian likelihood; it shapes only sigma, not the displacement.
+
+    Raises:
+        UsageError: not one weight for each estimate.
     """
+    if len(estimates) != len(weights):
+        raise UsageError(
+            f"optimiser.loss_weights: the network makes {len(estimates)} estimates, so it needs as "
+            f"many weights, not {len(weights)}"
+        )
     total = truth_px.new_zeros(())
     for estimate, weight in zip(estimates, weights, strict=True):
         truth = truth_px

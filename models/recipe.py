@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -62,6 +65,13 @@ class Recipe:
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
 
 
+_SECTIONS: dict[str, type[Any]] = {
+    "network": NetworkRecipe,
+    "data": DataRecipe,
+    "optimiser": OptimiserRecipe,
+}
+
+
 def default_recipe() -> Recipe:
     """The recipe of the default weights, which ships with the package."""
     text = resources.files("config.training").joinpath("default.toml").read_text(encoding="utf-8")
@@ -88,26 +98,23 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"recipe {origin}: {error}") from None
     try:
-        recipe = Recipe(
-            **_only(table, Recipe, "")
-            | {
-                "network": NetworkRecipe(
-                    **_only(table.get("network", {}), NetworkRecipe, "network")
-                ),
-                "data": DataRecipe(**_only(table.get("data", {}), DataRecipe, "data")),
-                "optimiser": OptimiserRecipe(
-                    **_only(table.get("optimiser", {}), OptimiserRecipe, "optimiser")
-                ),
-            }
-        )
+        sections = {
+            name: kind(**_only(table.get(name, {}), kind, name)) for name, kind in _SECTIONS.items()
+        }
+        top = _only(table, Recipe, "")
+        if "name" not in top:
+            raise UsageError("it has no name")
+        recipe = Recipe(**top | sections)
         _check(recipe)
-    except (TypeError, UsageError) as error:
+    except UsageError as error:
         raise UsageError(f"recipe {origin}: {error}") from None
     return recipe
 
 
-def _only(table: dict[str, Any], kind: type[Any], section: str) -> dict[str, Any]:
+def _only(table: Any, kind: type[Any], section: str) -> dict[str, Any]:
     """The table with lists as tuples; unknown keys are refused."""
+    if not isinstance(table, dict):
+        raise UsageError(f"{section} must be a table, not {table!r}")
     known = {f.name for f in dataclasses.fields(kind)}
     for key in table:
         if key not in known:
@@ -117,23 +124,81 @@ def _only(table: dict[str, Any], kind: type[Any], section: str) -> dict[str, Any
 
 
 def _check(recipe: Recipe) -> None:
-    data, optimiser = recipe.data, recipe.optimiser
-    for name, value in (
-        ("data.patterns", data.patterns),
-        ("optimiser.steps", optimiser.steps),
-        ("optimiser.batch", optimiser.batch),
-        ("optimiser.rate", optimiser.rate),
-    ):
-        if not value > 0:
-            raise UsageError(f"{name} must be positive, not {value!r}")
-    if data.crop_px % 16 or not 32 <= data.crop_px <= data.pattern_px:
+    for key, fits, wanted in _RULES:
+        value: Any = recipe
+        for part in key.split("."):
+            value = getattr(value, part)
+        if not fits(value):
+            raise UsageError(f"{key} must be {wanted}, not {value!r}")
+    data = recipe.data
+    if data.crop_px % 16 or data.crop_px > data.pattern_px:
         raise UsageError(
-            f"data.crop_px must be a multiple of 16 from 32 to pattern_px, not {data.crop_px}"
+            f"data.crop_px must be a multiple of 16 up to pattern_px, not {data.crop_px}"
         )
-    for name in ("visibility", "counts", "transmission"):
-        low, high = getattr(data, name)
-        if not 0 < low <= high:
-            raise UsageError(f"data.{name} must be a rising pair of positive numbers")
+
+
+def _whole(low: int) -> Callable[[Any], bool]:
+    """Integers from `low`; generators take no seed of more than 64 bits."""
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v < 1 << 40
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _positive(high: float = math.inf) -> Callable[[Any], bool]:
+    return lambda v: _is_number(v) and 0 < v <= high
+
+
+def _from_zero(high: float = math.inf) -> Callable[[Any], bool]:
+    return lambda v: _is_number(v) and 0 <= v <= high
+
+
+def _rising(high: float) -> Callable[[Any], bool]:
+    fits = _positive(high)
+    return lambda v: (
+        isinstance(v, tuple) and len(v) == 2 and all(fits(x) for x in v) and v[0] <= v[1]
+    )
+
+
+def _one_of(*words: str) -> Callable[[Any], bool]:
+    return lambda v: v in words
+
+
+_SHARE = "a number from 0 to 1"
+_PAIR = "two rising positive numbers"
+_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "name",
+        lambda v: isinstance(v, str) and re.fullmatch(r"\w[\w.-]*", v) is not None,
+        "a word of letters, digits, '.', '-' and '_'",
+    ),
+    ("seed", _whole(0), "a whole number from 0"),
+    ("network.architecture", lambda v: isinstance(v, str), "text"),
+    ("network.options", lambda v: isinstance(v, dict), "a table"),
+    ("data.patterns", _whole(1), "a whole number from 1"),
+    ("data.pattern_px", _whole(32), "a whole number from 32"),
+    ("data.crop_px", _whole(32), "a whole number from 32"),
+    ("data.visibility", _rising(2.0), _PAIR),
+    ("data.counts", _rising(math.inf), _PAIR),
+    ("data.transmission", _rising(1.0), _PAIR + " up to 1"),
+    ("data.focusing", _from_zero(1), _SHARE),
+    ("data.deformation", _one_of("wide", "paper"), "'wide' or 'paper'"),
+    ("optimiser.steps", _whole(1), "a whole number from 1"),
+    ("optimiser.batch", _whole(1), "a whole number from 1"),
+    ("optimiser.rate", _positive(), "a positive number"),
+    ("optimiser.warm_up", _from_zero(0.9), "a number from 0 to 0.9"),
+    ("optimiser.weight_decay", _from_zero(), "a number from 0"),
+    ("optimiser.clip", _positive(), "a positive number"),
+    ("optimiser.average", _from_zero(0.999999), "a number from 0 to below 1"),
+    (
+        "optimiser.loss_weights",
+        lambda v: isinstance(v, tuple) and bool(v) and all(_from_zero()(x) for x in v),
+        "a list of numbers from 0",
+    ),
+    ("optimiser.reduction", _one_of("sum", "mean"), "'sum' or 'mean'"),
+    ("optimiser.sigma_weight", _from_zero(), "a number from 0"),
+)
 
 
 def recipe_table(recipe: Recipe) -> dict[str, Any]:

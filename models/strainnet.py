@@ -36,6 +36,7 @@ class StrainNet(nn.Module):
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
+        self.bytes_per_px = round(250 + 3200 * width)
         encoder = [(max(8, round(c * width)), k, s) for c, k, s in ENCODER]
         decoder = [max(8, round(c * width)) for c in DECODER]
         before = [2] + [c for c, _, _ in encoder[:-1]]

@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from cade.displacement import Array, Displacement
 from cade.errors import UsageError
 from models.contrast import measure_contrast
+from models.normalisation import MEAN_SIGMA_PX, local_mean
 from models.validity import reliable
+
+LEAST_LIGHT = 0.02
+"""Local mean, over that of the frame, below which there is no beam and so nothing to track."""
+LIGHT_SIGMA_PX = 4.0
+LEAST_SIDE_PX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Tracker(ABC):
     def _estimate(
         self, reference: torch.Tensor, sample: torch.Tensor, weight: torch.Tensor
     ) -> Displacement[torch.Tensor]:
-        """Displacement of float32 frames `(N, H, W)` without NaN; `weight` is 0 where invalid."""
+        """Displacement of float32 frames `(1, H, W)`, filled where `weight` is 0 (invalid)."""
 
     def track(self, reference: Array, sample: Array) -> Displacement[Array]:
         """Track sample frames against references.
@@ -52,10 +59,12 @@ class Tracker(ABC):
             All fields shaped as `sample`, of its kind (NumPy or torch, on its device), float32.
 
         Raises:
-            UsageError: frames of different shapes.
+            UsageError: frames of different shapes, too small, or not of real numbers.
         """
         if isinstance(sample, torch.Tensor):
-            return self._track(torch.as_tensor(reference), sample, sample.device)
+            if not isinstance(reference, torch.Tensor):
+                reference = _tensor(reference)
+            return self._track(reference, sample, sample.device)
         result = self._track(_tensor(reference), _tensor(sample), torch.device("cpu"))
         return _mapped(result, lambda t: t.numpy())
 
@@ -63,25 +72,25 @@ class Tracker(ABC):
         self, reference: torch.Tensor, sample: torch.Tensor, device: torch.device
     ) -> Displacement[torch.Tensor]:
         _check_shapes(reference, sample)
-        batch = sample[None] if sample.ndim == 2 else sample
-        batch = batch.to(self.device, torch.float32)
-        references = reference.to(self.device, torch.float32)
-        if references.ndim == 2:
-            references = references[None]
-        references = references.expand_as(batch)
+        samples = sample[None] if sample.ndim == 2 else sample
+        references = reference[None] if reference.ndim == 2 else reference
         with torch.inference_mode():
-            result = self._complete(references, batch)
-        if sample.ndim == 2:
-            result = _mapped(result, lambda t: t[0])
-        return _mapped(result, lambda t: t.to(device))
+            # One by one: memory is that of one frame, and no frame's result depends on others.
+            results = [
+                _mapped(
+                    self._complete(*(i.to(self.device, torch.float32)[None] for i in pair)),
+                    lambda t: t.to(device),
+                )
+                for pair in zip(references.expand_as(samples), samples, strict=True)
+            ]
+        return _stacked(results, sample)
 
     def _complete(
         self, reference: torch.Tensor, sample: torch.Tensor
     ) -> Displacement[torch.Tensor]:
-        """Estimate, then what every tracker shares: contrast, validity, NaN where invalid."""
-        known = torch.isfinite(reference) & torch.isfinite(sample)
+        """One pair `(1, H, W)`: estimate, contrast, validity, NaN where invalid."""
+        known, reference, sample = _filled(reference, sample)
         weight = known.float()
-        reference, sample = (torch.where(known, image, 0.0) for image in (reference, sample))
         found = self._estimate(reference, sample, weight)
         contrast = measure_contrast(reference, sample, found.ux_px, found.uy_px, weight)
         valid = found.valid & known & reliable(contrast)
@@ -95,31 +104,82 @@ class Tracker(ABC):
             else found.transmission,
             "dark_field": contrast.dark_field if found.dark_field is None else found.dark_field,
         }
-        nan = torch.full_like(found.ux_px, torch.nan)
-        masked = {k: v if v is None else torch.where(valid, v, nan) for k, v in fields.items()}
+        masked = {
+            k: v if v is None else v.masked_fill(~valid, torch.nan) for k, v in fields.items()
+        }
         return Displacement(valid=valid, **masked)  # type: ignore[arg-type]
 
 
+def _filled(
+    reference: torch.Tensor, sample: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Which pixels are known, and the frames `(1, H, W)` with their local mean at the others.
+
+    Known is what is finite and in the beam, in both frames. Neither zeros nor the ratio of two
+    dark pixels may look like speckle that has not moved.
+    """
+    finite = torch.isfinite(reference) & torch.isfinite(sample)
+    frames = [torch.where(finite, image, 0.0) for image in (reference, sample)]
+    known = finite & ~(_dark(frames[0], finite) | _dark(frames[1], finite))
+    if not known.all():
+        means = [local_mean(image, MEAN_SIGMA_PX, known.float()) for image in frames]
+        frames = [torch.where(known, i, m) for i, m in zip(frames, means, strict=True)]
+    return known, frames[0], frames[1]
+
+
+def _dark(image: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
+    """Where `(1, H, W)` shows no beam: noise around zero, whose ratios would be anything."""
+    light = local_mean(image, LIGHT_SIGMA_PX, finite.float())
+    level = image.sum() / finite.sum().clamp(min=1)
+    dark = ~(light > LEAST_LIGHT * level.clamp(min=torch.finfo(light.dtype).tiny))
+    if not dark.any():
+        return dark
+    # The blur carries light beyond the edge of the beam, to twice its sigma at this level.
+    reach = 2 * round(LIGHT_SIGMA_PX)
+    rows = functional.max_pool2d(dark.float(), (2 * reach + 1, 1), 1, (reach, 0))
+    return functional.max_pool2d(rows, (1, 2 * reach + 1), 1, (0, reach)) > 0
+
+
 def _tensor(array: NDArray[Any]) -> torch.Tensor:
-    """Any real NumPy array as a tensor; unsigned and foreign-endian ones become float32."""
+    """Any real NumPy array as a float32 tensor that shares no memory with it."""
     array = np.asarray(array)
     if array.dtype.kind not in "fiub":
         raise UsageError(f"frames must be real numbers, not {array.dtype}")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
 def _check_shapes(reference: torch.Tensor, sample: torch.Tensor) -> None:
+    if reference.is_complex() or sample.is_complex():
+        raise UsageError("frames must be real numbers, not complex ones")
     if sample.ndim not in (2, 3) or reference.ndim not in (2, 3):
         raise UsageError(
             f"frames must be (H, W) or (N, H, W), not {tuple(reference.shape)} and "
             f"{tuple(sample.shape)}"
         )
+    if sample.ndim == 3 and not len(sample):
+        raise UsageError("there is no sample frame")
     if reference.shape[-2:] != sample.shape[-2:] or (
         reference.ndim == 3 and reference.shape != sample.shape and len(reference) != 1
     ):
         raise UsageError(
             f"reference {tuple(reference.shape)} and sample {tuple(sample.shape)} do not match"
         )
+    if min(sample.shape[-2:]) < LEAST_SIDE_PX:
+        raise UsageError(
+            f"frames must be at least {LEAST_SIDE_PX} px wide and high, "
+            f"not {tuple(sample.shape[-2:])}"
+        )
+
+
+def _stacked(results: list[Displacement[Any]], sample: torch.Tensor) -> Displacement[Any]:
+    """Results of one frame each, `(1, H, W)`, as one that is shaped as the sample."""
+    if sample.ndim == 2:
+        return _mapped(results[0], lambda t: t[0])
+    values = {}
+    for f in dataclasses.fields(Displacement):
+        parts = [getattr(result, f.name) for result in results]
+        values[f.name] = None if parts[0] is None else torch.cat(parts)
+    return Displacement(**values)
 
 
 def _mapped(result: Displacement[Any], function: Any) -> Displacement[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from models.normalisation import normalise
 from models.recipe import Recipe, recipe_table
 from simulator.deformation import PAPER, DeformationSettings
 from simulator.pairs import PairSample, PairSettings, make_pairs
-from simulator.pattern import reference_patterns
+from simulator.pattern import reference_pattern, reference_patterns
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
@@ -53,20 +54,56 @@ def pair_settings(recipe: Recipe) -> PairSettings:
     )
 
 
+def training_limits(recipe: Recipe) -> list[str]:
+    """What the network has seen, in words: outside of it nothing is promised."""
+    settings = pair_settings(recipe)
+    deformation = settings.deformation
+    reach = max(deformation.wide_px if deformation.wide else 1.0, deformation.constant_px)
+    visibility = "their own visibility"
+    if settings.visibility is not None:
+        visibility = "visibility {:.0%} to {:.0%}".format(*settings.visibility)
+    return [
+        f"displacements up to {reach} px",
+        "speckles of 1.9 to 8 px FWHM, " + visibility,
+        "transmission {:.0%} to {:.0%}".format(*settings.transmission),
+        "{:.0f} to {:.0f} mean counts per pixel".format(*settings.counts),
+    ]
+
+
 def training_patterns(recipe: Recipe, folder: Path) -> torch.Tensor:
-    """The recipe's reference patterns, made once and kept in `folder`, float16."""
+    """The recipe's reference patterns, made once and kept in `folder`, float16.
+
+    Raises:
+        CadeError: they cannot be written.
+    """
     path = folder / PATTERNS
+    stored = _stored_patterns(recipe, path)
+    if stored is not None:
+        return stored
     size = recipe.data.pattern_px
-    shape = (recipe.data.patterns, 2 * size, 2 * size)
-    if path.exists():
-        stored = np.load(path, allow_pickle=False)
-        if stored.shape == shape:
-            return torch.from_numpy(stored)
     patterns = reference_patterns(recipe.data.patterns, (size, size), recipe.seed).half()
     partial = path.with_suffix(".part.npy")
-    np.save(partial, patterns.numpy())
-    partial.replace(path)
+    try:
+        np.save(partial, patterns.numpy())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CadeError(f"patterns {path} cannot be written: {error}; free some space") from None
     return patterns
+
+
+def _stored_patterns(recipe: Recipe, path: Path) -> torch.Tensor | None:
+    """What an earlier run left, if it is whole and what this recipe asks for."""
+    size = recipe.data.pattern_px
+    try:
+        stored = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if stored.shape != (recipe.data.patterns, 2 * size, 2 * size):
+        return None
+    first = reference_pattern(0, (size, size), recipe.seed)
+    same = np.allclose(stored[0].astype(np.float32), first.numpy(), atol=1e-2)
+    return torch.from_numpy(stored) if same else None
 
 
 def rate_factor(progress: float, warm_up: float) -> float:
@@ -137,11 +174,20 @@ class Trainer:
         checkpoint = self.folder / CHECKPOINT
         if resume and checkpoint.exists():
             self._load(checkpoint)
+            self._cut_log()
         elif checkpoint.exists():
             raise UsageError(
                 f"{self.folder} holds a training run already: continue it with --resume, "
                 f"or choose another folder"
             )
+
+    def _cut_log(self) -> None:
+        """Drop the rows that were logged after the checkpoint: those steps are done again."""
+        path = self.folder / LOG
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            kept = [row for row in lines[1:] if int(row.split(",")[0]) <= self.step]
+            path.write_text("".join(lines[:1] + kept))
 
     def _train_step(
         self, patterns: torch.Tensor, settings: PairSettings, progress: float
@@ -152,14 +198,15 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = options.rate * rate_factor(progress, options.warm_up)
         loss, epe = self._loss(batch)
-        if not torch.isfinite(loss):
-            raise CadeError(
-                f"training {self.recipe.name}: the loss is {loss.item()} at step {self.step}; "
-                f"lower optimiser.rate and continue from {self.folder / CHECKPOINT}"
-            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.clip)
+        slope = torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.clip)
+        if not (torch.isfinite(loss) and torch.isfinite(slope)):  # the weights are still good
+            raise CadeError(
+                f"training {self.recipe.name}: at step {self.step} the loss is {loss.item()}, its "
+                f"gradient {slope.item()}; lower optimiser.rate in the recipe and start again, "
+                f"or continue with --resume if {self.folder} holds a checkpoint"
+            )
         self.optimiser.step()
         self.average.update_parameters(self.network)
         self.step += 1
@@ -196,20 +243,26 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint in one piece: a kill leaves the old one or the new one."""
+        state = {
+            "recipe": recipe_table(self.recipe),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
         partial = self.folder / f"{CHECKPOINT}.part"
-        torch.save(
-            {
-                "recipe": recipe_table(self.recipe),
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "generator": self.generator.get_state(),
-                "step": self.step,
-                "seconds": self.seconds,
-            },
-            partial,
-        )
-        partial.replace(self.folder / CHECKPOINT)
+        try:
+            torch.save(state, partial)
+            partial.replace(self.folder / CHECKPOINT)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter
+            partial.unlink(missing_ok=True)
+            first = str(error).splitlines()[0]
+            raise CadeError(
+                f"checkpoint {self.folder / CHECKPOINT} cannot be written: {first}; free some "
+                f"space and continue with --resume"
+            ) from None
 
     def restore(self) -> None:
         """Take over the folder's checkpoint.
@@ -225,12 +278,18 @@ class Trainer:
     def _load(self, path: Path) -> None:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CadeError(
+                f"checkpoint {path} cannot be read, start again in another folder: {first}"
+            ) from None
+        try:
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.generator.set_state(state["generator"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             first = str(error).splitlines()[0]
             raise CadeError(
                 f"checkpoint {path} does not belong to recipe {self.recipe.name!r}: {first}"

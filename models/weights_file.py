@@ -75,7 +75,10 @@ def read_card(weights: Path) -> Card:
     """
     path = weights.with_suffix(".json")
     try:
-        return Card(**json.loads(path.read_text()))
+        card = Card(**json.loads(path.read_text()))
+        if not (isinstance(card.sha256, str) and isinstance(card.options, dict)):
+            raise TypeError("sha256 must be text, options a table")
+        return card
     except OSError as error:
         raise CadeError(
             f"weights {weights}: their card {path.name} cannot be read: {error}"
@@ -102,7 +105,10 @@ def load_weights(name: str) -> tuple[Network, Card]:
             f"weights {path}: SHA-256 is {found[:16]}…, the card says {card.sha256[:16]}…; "
             f"the file is damaged or was exchanged, install it again"
         )
-    network = build_network(card.architecture, tuples(card.options))
+    try:
+        network = build_network(card.architecture, tuples(card.options))
+    except (UsageError, ValueError) as error:
+        raise CadeError(f"weights {path}: their card asks for what is not there: {error}") from None
     try:
         network.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     except (RuntimeError, SafetensorError) as error:
@@ -119,6 +125,7 @@ def save_weights(network: torch.nn.Module, path: Path, card: Card) -> Card:
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     partial = path.with_suffix(".part")
     save_file(state, partial)
+    partial.chmod(0o644)  # the service that reads them may run as another user
     partial.replace(path)
     card = dataclasses.replace(card, sha256=sha256_of(path))
     _write_card(path, card)

@@ -46,6 +46,9 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `cade` with these arguments, those of the process if None; returns the exit code."""
+    # Else the threads of decompression spin between two frames, and take the cores from tracking.
+    # It must be set before the first library with OpenMP is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     given = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in given  # taken anywhere: people add it at the end of the failed command
     words = [word for word in given if word != "--debug"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import select
 import shutil
@@ -26,7 +27,7 @@ BROKEN = {"truncate": 2, "corrupt": 2, "wrong-shape": 1, "stray": 1}
 """Broken messages that the detector sends among the good ones."""
 START_S = 120.0
 SILENCE_S = 120.0
-"""Longest time without a new row before the demo gives up."""
+"""Longest time without a new row, once the detector has sent everything, before giving up."""
 STOP_S = 600.0
 
 
@@ -61,7 +62,7 @@ class DemoBeamline:
         from simulator.scan import DEMO_REFERENCES
 
         with contextlib.ExitStack() as stack:
-            sys.stdout.write("detector: simulating the scan ...\n")
+            sys.stdout.write("detector and daemon are starting; the scan is simulated first\n")
             detector, endpoint = self._start_detector(stack)
             daemon = self._start_daemon(stack, endpoint)
             began = time.monotonic()
@@ -115,6 +116,8 @@ class DemoBeamline:
             stdout=output or errors,
             stderr=errors,
             text=True,
+            # Two programs of several threads on a few cores: waiting threads must not spin.
+            env=os.environ | {"OMP_WAIT_POLICY": "passive"},
         )
         stack.callback(_end, process)
         return process
@@ -127,7 +130,7 @@ class DemoBeamline:
             while rows < self._frames:
                 self._check(daemon, detector)
                 found = max(_rows(self._folder), default=(0, Path()))
-                if found[0] > rows:
+                if found[0] > rows or detector.poll() is None:
                     bar.update(found[0] - rows)
                     rows, changed = found[0], time.monotonic()
                 elif time.monotonic() - changed > SILENCE_S:

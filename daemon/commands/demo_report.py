@@ -142,4 +142,4 @@ def save_demo_picture(result: Path, path: Path, shape: tuple[int, int]) -> None:
         Panel("phase", phase.image, "rad", limits=limits),
         Panel("true phase", true_phase, "rad", limits=limits),
     ]
-    save_picture(shown, path, columns=3)
+    save_picture(shown, path)

@@ -66,7 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Publish, and say what was sent."""
-    series = _stored(arguments) if arguments.source else _simulated(arguments)
     default: SocketKind = "push" if arguments.format == "dectris-v2" else "pub"
     with Emulator(
         arguments.format,
@@ -79,6 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
         timeout_s=arguments.timeout,
     ) as emulator:
         _print(f"publishing {arguments.format} on {emulator.endpoint}")
+        # Frames are made after binding, so that receivers start meanwhile, and before sending, so
+        # that they come as fast as a detector's.
+        series = _stored(arguments) if arguments.source else _simulated(arguments)
         summary = emulator.publish(series, _faults(arguments))
     _print(_line(summary))
     return 0

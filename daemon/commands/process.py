@@ -56,15 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Process, list what was rejected, and return 1 if anything was."""
+    from tqdm import tqdm
+
     from daemon.configuration import load_settings
-    from daemon.process import Files, process_files
+    from daemon.preview import check_preview, save_preview
+    from daemon.process import check_output, process_files
+    from daemon.process_input import Files
     from daemon.warm_up import choose_threads
     from models import load_tracker
 
     settings = load_settings(arguments.config, options=_options(arguments))
+    check_output(arguments.output)
     if arguments.preview is not None:
-        from daemon.preview import check_preview
-
         check_preview(arguments.preview)
     options = settings.tracker
     choose_threads(options.threads)
@@ -77,23 +80,23 @@ def run(arguments: argparse.Namespace) -> int:
         tuple(arguments.flat),
         tuple(arguments.dark),
     )
-    outcome = process_files(
-        files,
-        arguments.output,
-        settings,
-        tracker,
-        displacement_only=arguments.displacement_only,
-    )
+    with tqdm(unit="frame", disable=None) as bar:
+        outcome = process_files(
+            files,
+            arguments.output,
+            settings,
+            tracker,
+            displacement_only=arguments.displacement_only,
+            report=lambda rows: bar.update(len(rows)),
+        )
     for rejected in outcome.rejected:
         sys.stderr.write(
             f"cade: {rejected.origin}: frame {rejected.image_id} rejected "
             f"({rejected.reason}): {rejected.detail}\n"
         )
     sys.stdout.write(f"{arguments.output}: {outcome.written} rows\n")
-    if arguments.preview is not None and outcome.written:
-        from daemon.preview import save_preview
-
-        save_preview(arguments.output, arguments.preview, sample=arguments.sample[0])
+    if arguments.preview is not None and outcome.first_sample is not None:
+        save_preview(arguments.output, arguments.preview, sample=outcome.first_sample)
     return 1 if outcome.rejected else 0
 
 

@@ -76,6 +76,7 @@ def _command(arguments: argparse.Namespace) -> str:
 def _export(trainer: Trainer, command: str) -> Path:
     """Write weights and a card; its measured numbers are added by `cade evaluate --update-card`."""
     from models.recipe import recipe_table
+    from models.training import training_limits
     from models.weights_file import Card, save_weights
 
     recipe = trainer.recipe
@@ -89,7 +90,7 @@ def _export(trainer: Trainer, command: str) -> Path:
         recipe=recipe_table(recipe),
         training={"steps": trainer.step, "seconds": round(trainer.seconds)},
         numbers={},
-        limits=[],
+        limits=training_limits(recipe),
     )
     save_weights(trainer.result(), path, card)
     return path
