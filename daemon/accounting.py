@@ -11,12 +11,16 @@ from cade.frames import Reason
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A consistent view of the account. `kept` are references, flats and darks."""
+    """A consistent view of the account.
+
+    `kept` are references, flats and darks; `missing` are image ids of ended series that never came.
+    """
 
     received: int
     written: int
     kept: int
     rejected: dict[Reason, int]
+    missing: int = 0
 
     @property
     def done(self) -> int:
@@ -39,7 +43,7 @@ class Account:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._received = self._written = self._kept = 0
+        self._received = self._written = self._kept = self._missing = 0
         self._rejected: Counter[Reason] = Counter()
 
     def receive(self) -> None:
@@ -62,7 +66,13 @@ class Account:
         with self._lock:
             self._rejected[reason] += 1
 
+    def miss(self, count: int) -> None:
+        """Images of a series that has ended have not come."""
+        with self._lock:
+            self._missing += count
+
     def totals(self) -> Totals:
         """The account now."""
         with self._lock:
-            return Totals(self._received, self._written, self._kept, dict(self._rejected))
+            rejected = dict(self._rejected)
+            return Totals(self._received, self._written, self._kept, rejected, self._missing)

@@ -62,6 +62,8 @@ class Pairing:
             case SeriesEnd():
                 yield from self._end(event.series_id)
             case Rejected():
+                if event.series_id in self._series:
+                    self._series[event.series_id].see(event)
                 yield from self._reject(event)
             case Frame():
                 yield from self._frame(event)
@@ -95,7 +97,10 @@ class Pairing:
         yield from self._keep_averages(series)
         yield from self._batcher.flush()
         yield SeriesClosed(series_id)
-        self._log.info("series ended", series=series_id)
+        self._log.info("series ended", series=series_id, images=series.seen)
+        if series.missing:
+            self._account.miss(series.missing)
+            self._log.warning("images are missing", series=series_id, missing=series.missing)
 
     def _reject(self, rejected: Rejected) -> Iterator[ToTracker]:
         self._account.reject(rejected.reason)
@@ -108,6 +113,7 @@ class Pairing:
             detail = f"image of series {frame.series_id!r}, which is not open"
             yield from self._reject(reject(frame, Reason.NO_SERIES, detail))
             return
+        series.see(frame)
         role = frame.role or series.start.role or self._settings.roles.default
         problem = series.check(frame) or check_content(frame, self._settings.checks, role)
         if problem is not None:

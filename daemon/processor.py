@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from daemon.scan_header import Parameter, TrackerProvenance
 from models import Tracker
 
 _UNITS = {"_px": "px", "_m": "m", "_s": "s"}
+INTEGRATE_PX = 1 << 22
+"""Pixels that are integrated at a time."""
 _NARROW = tuple(np.dtype(name) for name in ("u1", "u2", "i1", "i2", "f2", "f4"))
 
 
@@ -75,7 +78,13 @@ class Processor:
         shape = (int(refraction.x_rad.shape[-2]), int(refraction.x_rad.shape[-1]))
         if self._integrator is None or self._integrator.shape != shape:
             self._integrator = PhaseIntegrator(shape, refraction.x_rad.device)
-        return self._integrator(refraction, geometry, remove_tilt=self._remove_tilt)
+        # As many frames at a time as memory does not notice: transforms need 100 bytes a pixel.
+        count = max(1, INTEGRATE_PX // (shape[0] * shape[1]))
+        parts = [
+            self._integrator(part, geometry, remove_tilt=self._remove_tilt)
+            for part in _parts(refraction, count)
+        ]
+        return torch.cat(parts)
 
     def _corrected_reference(self, batch: PairBatch) -> torch.Tensor:
         """The batch's reference on the device; copied once, not once a batch."""
@@ -96,6 +105,12 @@ class Processor:
         """Wait for the GPU, so that each stage is charged with its own time."""
         if self.tracker.device.type == "cuda":
             torch.cuda.synchronize(self.tracker.device)
+
+
+def _parts(refraction: Refraction[torch.Tensor], count: int) -> Iterator[Refraction[torch.Tensor]]:
+    for start in range(0, len(refraction.x_rad), count):
+        part = slice(start, start + count)
+        yield Refraction(refraction.x_rad[part], refraction.y_rad[part])
 
 
 _NONE = np.empty(0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cade.frames import Beamline, Frame, Rejected, Role, SeriesStart
+from cade.frames import Beamline, Frame, Reason, Rejected, Role, SeriesStart
 from daemon.batches import SeriesOpened
 from daemon.checks import check_form
 from daemon.reference_average import RunningAverage
@@ -25,11 +25,30 @@ class Series:
     dtype: np.dtype[np.generic] | None = None
     opened: SeriesOpened | None = None
     averages: dict[Role, RunningAverage] = field(default_factory=dict)
+    seen: int = 0
+    highest_id: int = -1
 
     @property
     def beamline(self) -> Beamline:
         """What the detector said about the optics."""
         return self.start.beamline
+
+    def see(self, event: Frame | Rejected) -> None:
+        """Remember the image id of what has come, where it is known and new."""
+        if event.image_id < 0 or (
+            isinstance(event, Rejected) and event.reason in (Reason.REPEATED, Reason.NO_SERIES)
+        ):
+            return
+        self.seen += 1
+        self.highest_id = max(self.highest_id, event.image_id)
+
+    @property
+    def missing(self) -> int:
+        """Images that were announced, or lie before the last one, and have not come.
+
+        A broken message whose id is unknown leaves its image missing as well.
+        """
+        return max(0, max(self.start.image_count or 0, self.highest_id + 1) - self.seen)
 
     def check(self, frame: Frame) -> Rejected | None:
         """None where the frame has the form of its series, which its start or first frame sets."""

@@ -238,5 +238,6 @@ def _as_log(totals: Totals) -> dict[str, object]:
         "written": totals.written,
         "kept": totals.kept,
         "rejected": rejected,
+        "missing": totals.missing,
         "waiting": totals.waiting,
     }

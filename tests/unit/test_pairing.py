@@ -380,3 +380,28 @@ def test_frames_are_not_changed(ready: Bench) -> None:
     ready.flush()
     [sample] = ready.last(PairBatch).samples
     assert sample.data is data
+
+
+@pytest.mark.parametrize(
+    ("announced", "ids", "missing"),
+    [(4, [0, 1, 2, 3], 0), (4, [0, 1], 2), (None, [0, 3], 2), (None, [0, 1], 0), (2, [0, 1, 2], 0)],
+)
+def test_images_that_never_came_are_counted(
+    tmp_path: Path, announced: int | None, ids: list[int], missing: int
+) -> None:
+    bench = Bench(tmp_path)
+    bench.start(image_count=announced)
+    for image_id in ids:
+        bench.frame(image_id, Role.REFERENCE)
+    bench.end()
+    assert bench.account.totals().missing == missing
+
+
+def test_a_rejected_image_is_not_missing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.start(image_count=2)
+    bench.frame(0, Role.REFERENCE)
+    bench.take(Rejected("a", 1, Reason.WRONG_SHAPE, "odd"))
+    bench.take(Rejected("a", 1, Reason.REPEATED, "again"))
+    bench.end()
+    assert bench.account.totals().missing == 0
