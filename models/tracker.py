@@ -75,20 +75,23 @@ class Tracker(ABC):
         samples = sample[None] if sample.ndim == 2 else sample
         references = reference[None] if reference.ndim == 2 else reference
         with torch.inference_mode():
-            # One by one: memory is that of one frame, and no frame's result depends on others.
-            results = [
-                _mapped(
-                    self._complete(*(i.to(self.device, torch.float32)[None] for i in pair)),
-                    lambda t: t.to(device),
-                )
-                for pair in zip(references.expand_as(samples), samples, strict=True)
-            ]
+            count = self._frames_at_once((int(samples.shape[-2]), int(samples.shape[-1])))
+            references = references.expand_as(samples)
+            results = []
+            for start in range(0, len(samples), count):
+                part = slice(start, start + count)
+                pair = (i[part].to(self.device, torch.float32) for i in (references, samples))
+                results.append(_mapped(self._complete(*pair), lambda t: t.to(device)))
         return _stacked(results, sample)
+
+    def _frames_at_once(self, shape: tuple[int, int]) -> int:  # noqa: ARG002 - for subclasses
+        """Frames `(H, W)` that are tracked together: one, where nothing is gained by more."""
+        return 1
 
     def _complete(
         self, reference: torch.Tensor, sample: torch.Tensor
     ) -> Displacement[torch.Tensor]:
-        """One pair `(1, H, W)`: estimate, contrast, validity, NaN where invalid."""
+        """Pairs `(N, H, W)`: estimate, contrast, validity, NaN where invalid."""
         known, reference, sample = _filled(reference, sample)
         weight = known.float()
         found = self._estimate(reference, sample, weight)
@@ -113,7 +116,7 @@ class Tracker(ABC):
 def _filled(
     reference: torch.Tensor, sample: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Which pixels are known, and the frames `(1, H, W)` with their local mean at the others.
+    """Which pixels are known, and the frames `(N, H, W)` with their local mean at the others.
 
     Known is what is finite and in the beam, in both frames. Neither zeros nor the ratio of two
     dark pixels may look like speckle that has not moved.
@@ -128,9 +131,11 @@ def _filled(
 
 
 def _dark(image: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
-    """Where `(1, H, W)` shows no beam: noise around zero, whose ratios would be anything."""
+    """Where `(N, H, W)` shows no beam: noise around zero, whose ratios would be anything."""
     light = local_mean(image, LIGHT_SIGMA_PX, finite.float())
-    level = image.sum() / finite.sum().clamp(min=1)
+    level = image.sum(dim=(-2, -1), keepdim=True) / finite.sum(dim=(-2, -1), keepdim=True).clamp(
+        min=1
+    )
     dark = ~(light > LEAST_LIGHT * level.clamp(min=torch.finfo(light.dtype).tiny))
     if not dark.any():
         return dark
@@ -172,7 +177,7 @@ def _check_shapes(reference: torch.Tensor, sample: torch.Tensor) -> None:
 
 
 def _stacked(results: list[Displacement[Any]], sample: torch.Tensor) -> Displacement[Any]:
-    """Results of one frame each, `(1, H, W)`, as one that is shaped as the sample."""
+    """Results `(n, H, W)` one after another as one that is shaped as the sample."""
     if sample.ndim == 2:
         return _mapped(results[0], lambda t: t[0])
     values = {}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cade.displacement import Displacement
 from cade.errors import UsageError
 from models import TRACKERS, Tracker, load_tracker
+from models.cade_tracker import CadeTracker
 from models.tracker import LEAST_SIDE_PX
 from tests.speckle import counts, moved, speckle
 
@@ -310,3 +311,20 @@ def test_what_cannot_be_loaded(options: dict[str, Any], says: str) -> None:
 def test_automatic_device() -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert load_tracker("zncc").device.type == expected
+
+
+def test_frames_tracked_together_are_as_alone() -> None:
+    generator = torch.Generator().manual_seed(3)
+    reference = 100 + 20 * torch.rand((96, 112), generator=generator)
+    samples = torch.stack([torch.roll(reference, shift, 1) for shift in (0, 1, 0)])
+    samples[1, 20:30, 40:50] = torch.nan
+    samples[2, 60:] = 0.0
+    alone, together = (
+        CadeTracker("cade", torch.device("cpu"), batched=batched).track(reference, samples)
+        for batched in (False, True)
+    )
+    assert torch.equal(alone.valid, together.valid)
+    for name in ("ux_px", "uy_px", "transmission", "dark_field"):
+        torch.testing.assert_close(
+            getattr(alone, name), getattr(together, name), rtol=0, atol=1e-4, equal_nan=True
+        )
