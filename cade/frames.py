@@ -36,6 +36,10 @@ class Reason(StrEnum):
     PROCESSING = "processing"  # the tracker or the integrator could not process it
 
 
+NOT_NEW = (Reason.REPEATED, Reason.NO_SERIES)
+"""Reasons of frames that are no image of their series: they neither take nor fill an image id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Beamline:
     """What a detector or a file says about the optics; None where it says nothing. SI units."""

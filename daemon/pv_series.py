@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from cade.frames import Beamline, Event, Frame, Rejected, SeriesEnd, SeriesStart
+from cade.frames import NOT_NEW, Beamline, Event, Frame, Rejected, SeriesEnd, SeriesStart
 
 
 class PvSeries:
@@ -68,5 +68,8 @@ class PvSeries:
     def _assigned(self, event: Frame | Rejected) -> Event:
         if self._open is None:
             return event
-        image_id, self._images = self._images, self._images + 1
+        if isinstance(event, Rejected) and event.reason in NOT_NEW:
+            image_id = -1
+        else:
+            image_id, self._images = self._images, self._images + 1
         return dataclasses.replace(event, series_id=self._open.series_id, image_id=image_id)

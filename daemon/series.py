@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cade.frames import Beamline, Frame, Reason, Rejected, Role, SeriesStart
+from cade.frames import NOT_NEW, Beamline, Frame, Rejected, Role, SeriesStart
 from daemon.batches import SeriesOpened
 from daemon.checks import check_form
 from daemon.reference_average import RunningAverage
@@ -35,9 +35,7 @@ class Series:
 
     def see(self, event: Frame | Rejected) -> None:
         """Remember the image id of what has come, where it is known and new."""
-        if event.image_id < 0 or (
-            isinstance(event, Rejected) and event.reason in (Reason.REPEATED, Reason.NO_SERIES)
-        ):
+        if event.image_id < 0 or (isinstance(event, Rejected) and event.reason in NOT_NEW):
             return
         self.seen += 1
         self.highest_id = max(self.highest_id, event.image_id)

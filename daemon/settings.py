@@ -185,7 +185,10 @@ class EpicsSettings(Section):
     role_pv: str = Field("", description="role of the frames: a name or 0 … 3 in the order of Role")
     connect_s: Positive = Field(10.0, description="a PV silent this long at start is reported")
     settle_s: float = Field(
-        1.0, ge=0, description="a series ends this long after acquire_pv fell: last frames arrive"
+        1.0,
+        ge=0,
+        description="a series ends this long after acquire_pv fell, and a frame may be this much "
+        "earlier than its rise: Channel Access is slower than a detector",
     )
 
     @model_validator(mode="after")

@@ -1,8 +1,7 @@
 """Frames to what the network was trained on: local mean divided out, contrast scaled to one.
 
 The paper feeds raw intensities. A real beam has a profile, a sample absorbs, and real visibility
-goes down to 5 % where the paper trained on ≥ 20 %; on the synchrotron pair this step brings the
-disagreement with an independent measurement down threefold.
+goes down to 5 % where the paper trained on ≥ 20 %: after this step all of them look alike.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyObserver
 
 from cade.errors import CadeError
+
+# Stopping while events come in is reported as an ERROR of the library; nothing is wrong then, and
+# the folder is looked through anyway.
+logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)

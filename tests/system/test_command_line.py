@@ -177,7 +177,10 @@ def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_interrupt_exits_130() -> None:
     code = (
-        "import sys, time\nfrom daemon import commands\nfrom daemon.commands import config as c\n"
+        "import signal, sys, time\nfrom daemon import commands\n"
+        "from daemon.commands import config as c\n"
+        # A background job of a shell inherits SIGINT as ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def run(arguments):\n    print('ready', flush=True)\n    time.sleep(60)\n    return 0\n"
         "c.run = run\nsys.exit(commands.main(['config', 'schema']))"
     )

@@ -31,8 +31,8 @@ def test_demo_ends_well_by_itself(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "  written                 8" in done.stdout
     assert "4 malformed, 1 no_series, 1 wrong_shape" in done.stdout
-    picture = Image.open(tmp_path / "demo.png")
-    assert min(picture.size) > 500
+    with Image.open(tmp_path / "demo.png") as picture:
+        assert min(picture.size) > 500
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".h5", ".png"]
 
 

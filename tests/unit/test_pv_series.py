@@ -70,3 +70,13 @@ def test_frames_outside_keep_their_own_series() -> None:
     list(series.from_pv(PV_START))
     list(series.from_pv(SeriesEnd("epics-1")))
     assert ids(list(series.from_source(frame(4)))) == [("17", 4)]
+
+
+def test_a_repeat_takes_no_image_id() -> None:
+    series = PvSeries()
+    list(series.from_pv(SeriesStart("pv", 1.0)))
+    events = [*series.from_source(frame(7))]
+    events += series.from_source(Rejected("17", 7, Reason.REPEATED, "again"))
+    events += series.from_source(Rejected("17", 8, Reason.WRONG_SHAPE, "odd"))
+    events += series.from_source(frame(9))
+    assert ids(events) == [("pv", 0), ("pv", -1), ("pv", 1), ("pv", 2)]
