@@ -74,9 +74,14 @@ def sample_spline(coefficients: torch.Tensor, x: torch.Tensor, y: torch.Tensor) 
     return result
 
 
+def displaced(coefficients: torch.Tensor, ux_px: torch.Tensor, uy_px: torch.Tensor) -> torch.Tensor:
+    """`I(x − u(x))` for the spline coefficients of I and displacements, all `(N, H, W)`."""
+    height, width = coefficients.shape[-2:]
+    y = torch.arange(height, device=ux_px.device, dtype=ux_px.dtype)[None, :, None]
+    x = torch.arange(width, device=ux_px.device, dtype=ux_px.dtype)[None, None, :]
+    return sample_spline(coefficients, x - ux_px, y - uy_px)
+
+
 def warp(images: torch.Tensor, ux_px: torch.Tensor, uy_px: torch.Tensor) -> torch.Tensor:
     """`I(x − u(x))` for images and displacements `(N, H, W)`: a reference moved by u."""
-    height, width = images.shape[-2:]
-    y = torch.arange(height, device=images.device, dtype=images.dtype)[None, :, None]
-    x = torch.arange(width, device=images.device, dtype=images.dtype)[None, None, :]
-    return sample_spline(spline_coefficients(images), x - ux_px, y - uy_px)
+    return displaced(spline_coefficients(images), ux_px, uy_px)

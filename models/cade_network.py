@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cade.interpolation import sample_spline, spline_coefficients
+from cade.interpolation import displaced, spline_coefficients
 from models.estimate import Estimate
 
 SLOPE = 0.1
@@ -161,7 +161,7 @@ class CadeNetwork(nn.Module):
         estimates: list[Estimate] = []
         coefficients = spline_coefficients(reference[:, 0])
         for refine in self.passes:
-            warped = _warp(coefficients, u) if estimates else reference
+            warped = displaced(coefficients, u[:, 0], u[:, 1])[:, None] if estimates else reference
             products = brightness_products(warped, sample)
             out = refine(torch.cat([warped, sample, u, products], dim=1), products)
             log_sigma = out[:, 2:].clamp(SMALLEST_SIGMA_LOG, LARGEST_SIGMA_LOG)
@@ -169,10 +169,3 @@ class CadeNetwork(nn.Module):
             estimates.append(Estimate(u + step, log_sigma))
             u = estimates[-1].u_px.detach()  # each pass learns from its own loss
         return estimates
-
-
-def _warp(coefficients: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    height, width = u.shape[-2:]
-    y = torch.arange(height, device=u.device, dtype=u.dtype)[None, :, None]
-    x = torch.arange(width, device=u.device, dtype=u.dtype)[None, None, :]
-    return sample_spline(coefficients, x - u[:, 0], y - u[:, 1])[:, None]
