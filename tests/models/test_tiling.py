@@ -89,14 +89,14 @@ def test_no_seam(
 
 def test_tiled_frames_are_put_together(tracker: CadeTracker) -> None:
     """Forced into tiles, a frame that is no multiple of anything gives the same displacement."""
-    intensity = reference_pattern(3, (320, 320), 991)
+    intensity = reference_pattern(3, (448, 448), 991)
     settings = PairSettings(visibility=None, counts=(1000.0, 1000.0), transmission=(0.9, 0.9))
     generator = torch.Generator().manual_seed(0)
-    pair = make_pairs(intensity[None], 1, (301, 283), settings, generator, [32])
+    pair = make_pairs(intensity[None], 1, (429, 411), settings, generator, [32])
     whole = tracker.track(pair.reference[0], pair.sample[0])
     halo = tracker.network.REACH_PX
     cut = CadeTracker("cade", torch.device("cpu"), tile_px=(2 * halo + 112) ** 2)
-    assert len(list(tiles((304, 288), cut.tile_px, halo, 16))) == 9
+    assert len(list(tiles((432, 416), cut.tile_px, halo, 16))) == 16
     tiled = cut.track(pair.reference[0], pair.sample[0])
     both = whole.valid & tiled.valid
     assert float(both.float().mean()) > 0.99
