@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from cade.interpolation import warp
+from cade.interpolation import displaced, spline_coefficients
 from models.normalisation import POOL, blur, local_mean
 
 TRANSMISSION_SIGMA_PX = 6.0
@@ -22,6 +22,9 @@ FLATTEN_SIGMA_PX = 16.0
 """What varies more slowly than this is not speckle."""
 WINDOWS_PX = (8.0, 16.0)
 """Standard deviations of the regression's windows: one that resolves, one that is certain."""
+AGREEMENT_SIGMA_PX = 2.5
+"""The displacement is smoothed by this much before agreement is judged: a network is free enough to
+bend a reference into foreign speckle, but not smoothly."""
 MOST_EXCESS = 20.0
 _TINY = 1e-9
 
@@ -49,19 +52,37 @@ def measure_contrast(
     weight: torch.Tensor,
 ) -> Contrast:
     """Compare `sample` `(N, H, W)` with `reference` displaced by u; `weight` 0 = invalid pixel."""
-    warped = warp(reference, ux_px, uy_px)
-    means = [local_mean(image, TRANSMISSION_SIGMA_PX, weight) for image in (warped, sample)]
-    flat = [
-        _flattened(image, mean, weight) for image, mean in zip((warped, sample), means, strict=True)
-    ]
-    products = _cells(torch.stack([flat[0] * flat[1], flat[0].square(), flat[1].square()], dim=1))
-    coefficient, agreement = _regression(products, WINDOWS_PX[0])
-    _, wide_agreement = _regression(products, WINDOWS_PX[1])
+    coefficients = spline_coefficients(reference)
+    warped = displaced(coefficients, ux_px, uy_px)
+    reference_mean = local_mean(warped, TRANSMISSION_SIGMA_PX, weight)
+    sample_mean = local_mean(sample, TRANSMISSION_SIGMA_PX, weight)
+    flat_sample = _flattened(sample, sample_mean, weight)
+    dark_field, _ = _regression(
+        _products(_flattened(warped, reference_mean, weight), flat_sample), WINDOWS_PX[0]
+    )
+    coarse = [_smoothed(u, AGREEMENT_SIGMA_PX) for u in (ux_px, uy_px)]
+    judged = displaced(coefficients, *coarse)
+    judged = _flattened(judged, local_mean(judged, TRANSMISSION_SIGMA_PX, weight), weight)
+    products = _products(judged, flat_sample)
     height, width = sample.shape[-2:]
-    dark_field = functional.interpolate(
-        coefficient[:, None], scale_factor=POOL, mode="bilinear", align_corners=False
-    )[:, 0, :height, :width]
-    return Contrast(means[1] / means[0].clamp(min=_TINY), dark_field, agreement, wide_agreement)
+    return Contrast(
+        transmission=sample_mean / reference_mean.clamp(min=_TINY),
+        dark_field=functional.interpolate(
+            dark_field[:, None], scale_factor=POOL, mode="bilinear", align_corners=False
+        )[:, 0, :height, :width],
+        agreement=_regression(products, WINDOWS_PX[0])[1],
+        wide_agreement=_regression(products, WINDOWS_PX[1])[1],
+    )
+
+
+def _smoothed(field: torch.Tensor, sigma_px: float) -> torch.Tensor:
+    """Gaussian mean of `(N, H, W)` over what is inside the frame."""
+    return blur(field, sigma_px) / blur(torch.ones_like(field[:1]), sigma_px)
+
+
+def _products(reference: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+    """Cell means `(N, 3, h, w)` of reference·sample, reference² and sample²."""
+    return _cells(torch.stack([reference * sample, reference.square(), sample.square()], dim=1))
 
 
 def _flattened(image: torch.Tensor, mean: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
