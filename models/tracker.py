@@ -45,7 +45,7 @@ class Tracker(ABC):
     def _estimate(
         self, reference: torch.Tensor, sample: torch.Tensor, weight: torch.Tensor
     ) -> Displacement[torch.Tensor]:
-        """Displacement of float32 frames `(1, H, W)`, filled where `weight` is 0 (invalid)."""
+        """Displacement of float32 frames `(N, H, W)`, filled where `weight` is 0 (invalid)."""
 
     def track(self, reference: Array, sample: Array) -> Displacement[Array]:
         """Track sample frames against references.

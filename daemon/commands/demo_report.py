@@ -18,7 +18,7 @@ from simulator.scan import Scan, demo_scan
 
 MOST_EPE_PX = 0.04
 """A third of what answering zero everywhere would cost."""
-MOST_PHASE_SHARE = 0.15
+MOST_PHASE_SHARE = 0.08
 """Phase error over the standard deviation of the true phase. Errors of u below 0.01 px that extend
 over a hundred pixels make most of it; answering zero costs 1."""
 LEAST_VALID = 0.97
