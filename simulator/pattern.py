@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from cade.errors import CadeError
 from cade.fourier import irfft2, rfft2
 from simulator.detector import HALF_PIXELS, detector_intensity
-from simulator.diffuser import Sandpaper, diffuser_field
+from simulator.diffuser import Diffuser, Sandpaper, diffuser_field
 from simulator.optics import Optics
 
 GRAINS_M = (8e-6, 120e-6)
@@ -16,26 +17,51 @@ GRAINS_M = (8e-6, 120e-6)
 22 to 110 µm."""
 HEIGHTS = (0.7, 1.2)
 """Grain height over size; with ten layers the visibility is then 20 to 55 %, the paper's ≥ 20 %."""
+MIN_VISIBILITY = 0.02
+"""Below, a pattern has no speckle that a tracker could use."""
 
 
 def reference_intensity(
-    paper: Sandpaper, optics: Optics, shape: tuple[int, int], generator: torch.Generator
+    diffuser: Diffuser, optics: Optics, shape: tuple[int, int], generator: torch.Generator
 ) -> torch.Tensor:
     """One noise-free pattern of mean one, `(2H, 2W)` for `shape` = `(H, W)` pixels, periodic."""
-    fine = (shape[0] * optics.oversampling, shape[1] * optics.oversampling)
-    intensity = detector_intensity(diffuser_field(paper, optics, fine, generator), optics)
+    intensity = transmitted_intensity(diffuser, optics, shape, generator)
     return intensity / intensity.mean()
 
 
-def reference_pattern(
-    index: int, shape: tuple[int, int], seed: int, optics: Optics | None = None
+def transmitted_intensity(
+    diffuser: Diffuser, optics: Optics, shape: tuple[int, int], generator: torch.Generator
 ) -> torch.Tensor:
-    """Pattern `index` of those that `seed` gives, `(2H, 2W)`; it depends on nothing else.
+    """What the diffuser leaves of a beam of intensity one, `(2H, 2W)`, periodic.
 
-    Grain sizes are spread over the paper's range.
+    Of a spectrum, the intensities of all energies behind the same diffuser add up.
     """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
-    position, lift = torch.rand(2, generator=generator).tolist()
+    fine = (shape[0] * optics.oversampling, shape[1] * optics.oversampling)
+    if optics.spectrum is None:
+        return detector_intensity(diffuser_field(diffuser, optics, fine, generator), optics)
+    start = generator.get_state()
+    total = torch.zeros(())
+    for line, share in optics.lines:
+        generator.set_state(start)
+        field = diffuser_field(diffuser, line, fine, generator)
+        total = total.to(field.device) + share * detector_intensity(field, line)
+    return total
+
+
+def reference_pattern(
+    index: int,
+    shape: tuple[int, int],
+    seed: int,
+    optics: Optics | None = None,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Pattern `index` of those that `seed` gives, `(2H, 2W)` on the device.
+
+    It depends on nothing else, but on a GPU it is another one than on a CPU. Grain sizes are spread
+    over the paper's range.
+    """
+    generator = torch.Generator(device).manual_seed(seed * 1_000_003 + index)
+    position, lift = torch.rand(2, generator=generator, device=device).tolist()
     paper = Sandpaper(
         grain_m=GRAINS_M[0] * (GRAINS_M[1] / GRAINS_M[0]) ** position,
         height=HEIGHTS[0] + (HEIGHTS[1] - HEIGHTS[0]) * lift,
@@ -72,6 +98,29 @@ def measure_speckle(image: torch.Tensor) -> Speckle:
     correlation = correlation / correlation[0, 0]
     widths = [_half_width(line) for line in (correlation[0], correlation[:, 0])]
     return Speckle(sum(widths), float(image.std() / mean))
+
+
+def check_speckle(speckle: Speckle, what: str) -> None:
+    """Refuse a pattern without usable speckle.
+
+    Args:
+        speckle: as measured.
+        what: the pattern, for the message.
+
+    Raises:
+        CadeError: its visibility is below 2 %, or its structure wider than the image.
+    """
+    if not MIN_VISIBILITY <= speckle.visibility < float("inf"):
+        raise CadeError(
+            f"{what}: no usable speckle, the visibility is {100 * speckle.visibility:.2g} % and "
+            f"must be at least {100 * MIN_VISIBILITY:g} %; use a rougher diffuser, more layers of "
+            f"it, or a longer distance to the detector"
+        )
+    if not speckle.fwhm_px < float("inf"):
+        raise CadeError(
+            f"{what}: no usable speckle, the autocorrelation nowhere falls to one half; the "
+            f"structure is wider than the image: use a finer diffuser or a larger frame"
+        )
 
 
 def _half_width(line: torch.Tensor) -> float:

@@ -1,4 +1,7 @@
-"""Scalar wave optics on a periodic grid: transmission through thin layers and free space."""
+"""Scalar wave optics on a periodic grid: transmission through thin layers and free space.
+
+Functions keep the precision of the field that they are given.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,17 @@ def check_sampling(
     """Refuse a grid on which the transfer function of free space aliases.
 
     Raises:
-        UsageError: λ·z > N·Δ², with the number of samples that would do.
+        UsageError: λ·z > N·Δ², with the number of samples, and the pitch, that would do.
     """
+    samples = min(shape)
     needed = math.ceil(wavelength_m * distance_m / pitch_m**2)
-    if needed > min(shape):
+    if needed > samples:
+        coarser_m = wavelength_m * distance_m / (samples * pitch_m)
         raise UsageError(
-            f"wave field: {min(shape)} samples of {pitch_m * 1e6:.3g} µm cannot hold the phase of "
-            f"{distance_m:.3g} m of free space; use at least {needed} samples or a coarser pitch"
+            f"wave field: {samples} samples of {pitch_m * 1e6:.3g} µm cannot hold the phase of "
+            f"{distance_m:.3g} m of free space; use at least {needed} samples of this pitch (a "
+            f"larger frame), or a pitch of at least {coarser_m * 1e6:.3g} µm over the same width "
+            f"(a lower oversampling)"
         )
 
 
@@ -44,17 +51,34 @@ def transfer_function(
     distance_m: float,
     wavelength_m: float,
     device: torch.device | None = None,
+    dtype: torch.dtype = torch.complex64,
 ) -> torch.Tensor:
-    """Angular spectrum of free space in the paraxial form, exp(−iπλz·f²), `(H, W)` complex64.
+    """Angular spectrum of free space in the paraxial form, exp(−iπλz·f²), `(H, W)` complex.
 
     The phase is computed in float64: at 1 µm sampling it reaches hundreds of rad.
     """
     fy = torch.fft.fftfreq(shape[0], pitch_m, dtype=torch.float64, device=device)
     fx = torch.fft.fftfreq(shape[1], pitch_m, dtype=torch.float64, device=device)
     phase = -math.pi * wavelength_m * distance_m * (fy[:, None] ** 2 + fx[None, :] ** 2)
-    return torch.polar(torch.ones_like(phase), phase).to(torch.complex64)
+    return torch.polar(torch.ones_like(phase), phase).to(dtype)
 
 
 def propagate(field: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
     """The field `(..., H, W)` after free space with the given transfer function."""
     return ifft2(fft2(field) * transfer)
+
+
+def free_space(
+    field: torch.Tensor, pitch_m: float, distance_m: float, wavelength_m: float
+) -> torch.Tensor:
+    """The field `(..., H, W)` after a distance of free space, in the precision of the field.
+
+    Raises:
+        UsageError: the grid cannot hold it.
+    """
+    shape = (int(field.shape[-2]), int(field.shape[-1]))
+    check_sampling(shape, pitch_m, distance_m, wavelength_m)
+    transfer = transfer_function(
+        shape, pitch_m, distance_m, wavelength_m, field.device, field.dtype
+    )
+    return propagate(field, transfer)

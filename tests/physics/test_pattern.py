@@ -7,12 +7,16 @@ import math
 import pytest
 import torch
 
+from cade.errors import CadeError
 from simulator.diffuser import Sandpaper, grain_thickness
 from simulator.optics import Optics
 from simulator.pattern import (
     GRAINS_M,
     HEIGHTS,
+    MIN_VISIBILITY,
+    Speckle,
     at_pixels,
+    check_speckle,
     measure_speckle,
     reference_intensity,
     reference_pattern,
@@ -87,3 +91,29 @@ def test_measured_speckle_of_a_known_pattern() -> None:
     assert speckle.fwhm_px == pytest.approx(2.355 * math.sqrt(2) * 2.0, rel=0.04)
     assert speckle.visibility == pytest.approx(0.25, rel=0.02)
     assert measure_speckle(torch.arange(64.0)[None, :] % 2 + 1).fwhm_px == math.inf
+
+
+@pytest.mark.parametrize(
+    ("speckle", "message"),
+    [
+        (Speckle(3.0, MIN_VISIBILITY), None),
+        (Speckle(3.0, 0.0199), "pattern 7: no usable speckle, the visibility is 2 %"),
+        (Speckle(3.0, 0.004), "is 0.4 % and must be at least 2 %; use a rougher diffuser"),
+        (Speckle(3.0, math.nan), "no usable speckle"),
+        (Speckle(3.0, math.inf), "no usable speckle"),
+        (Speckle(math.inf, 0.3), "wider than the image"),
+    ],
+)
+def test_patterns_without_speckle_are_refused(speckle: Speckle, message: str | None) -> None:
+    if message is None:
+        check_speckle(speckle, "pattern 7")
+        return
+    with pytest.raises(CadeError, match=message):
+        check_speckle(speckle, "pattern 7")
+
+
+def test_an_even_field_has_no_speckle() -> None:
+    with pytest.raises(CadeError, match="visibility is 0 %"):
+        check_speckle(measure_speckle(torch.ones(16, 16)), "flat")
+    pattern = reference_pattern(0, (32, 32), seed=5)
+    check_speckle(measure_speckle(at_pixels(pattern)), "pattern")
