@@ -9,7 +9,6 @@ import torch
 
 from models.cade_tracker import CadeTracker
 from models.evaluation import (
-    UNSEEN_SEED,
     PatchRow,
     ShiftRow,
     mean_ratio,
@@ -17,6 +16,7 @@ from models.evaluation import (
     shift_study,
     unseen_patterns,
 )
+from models.evaluation.unseen import UNSEEN_SEED
 from models.recipe import default_recipe, recipe_table, tuples
 from models.weights_file import Card, find_weights, read_card, sha256_of, shipped_weights
 from simulator.deformation import PATCHES_PX

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import Tracker, load_tracker
-from models.evaluation import UNSEEN_SEED, pair_settings
+from models.evaluation.unseen import UNSEEN_SEED, random_maps
 from simulator.pairs import PairSample, make_pairs
 from simulator.pattern import at_pixels, measure_speckle, reference_pattern
 
@@ -34,7 +34,7 @@ def pair(request: pytest.FixtureRequest) -> PairSample:
         FWHM_PX[request.param], abs=0.1
     )
     generator = torch.Generator().manual_seed(8)
-    settings = pair_settings(COUNTS, TRANSMISSION)
+    settings = random_maps(COUNTS, TRANSMISSION)
     return make_pairs(pattern[None], 1, (SIDE, SIDE), settings, generator, [MAP_PX])
 
 
