@@ -24,10 +24,18 @@ FULL_CHANNELS = 4 + PRODUCTS
 """Full-resolution inputs of a pass: two images, the displacement so far, the products."""
 SCALE_CHANNELS = 8
 """Inputs of each scale: the least-squares solution, what it rests on, what it leaves."""
+WIDE_STEPS = (2, 4)
+"""Dilations of the averages beyond the coarsest cell: windows of about 60 and 140 px."""
+OUT_CHANNELS = 8
+"""Of a head: two components at the four pixels of a 2×2 cell."""
+VIEWS: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
+"""Axes along which a pair can be mirrored: the network should answer alike, and nearly does."""
 STEP_PX = 4.0
 """A pass moves no further: beyond, its linearised inputs mean nothing, and training diverges."""
 LARGEST_SIGMA_LOG = 2.0
 SMALLEST_SIGMA_LOG = -7.0
+FIRST_SIGMA_LOG = -3.0
+"""What an untrained claim says: 0.05 px."""
 
 
 def _gradients(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,51 +100,94 @@ class ResidualBlock(nn.Module):
 class Pass(nn.Module):
     """A U-net on 2×2 pixel-unshuffled input; every level also gets its scale's least squares."""
 
-    def __init__(self, channels: tuple[int, ...], blocks: int) -> None:
+    def __init__(self, channels: tuple[int, ...], blocks: int, *, claims: bool) -> None:
         super().__init__()
+        given = [SCALE_CHANNELS] * (len(channels) - 2) + [SCALE_CHANNELS * (1 + len(WIDE_STEPS))]
         self.enter = nn.Conv2d(4 * FULL_CHANNELS + SCALE_CHANNELS, channels[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(channels))
-        self.scale = nn.ModuleList(nn.Conv2d(SCALE_CHANNELS, c, 1) for c in channels[1:])
+        self.scale = nn.ModuleList(
+            nn.Conv2d(g, c, 1) for g, c in zip(given, channels[1:], strict=True)
+        )
         self.encode = nn.ModuleList(_blocks(c, blocks) for c in channels)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(channels))
         self.decode = nn.ModuleList(_blocks(c, blocks) for c in channels[:-1])
-        self.head = nn.Conv2d(channels[0], 16, 3, padding=1)
-        for parameter in self.head.parameters():
-            nn.init.zeros_(parameter)
+        self.head = nn.Conv2d(channels[0], OUT_CHANNELS, 3, padding=1)
+        self.claim = Claim(channels[0]) if claims else None
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def forward(self, full: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
-        """`(N, 12, H, W)` and products `(N, 8, H, W)` to `(N, 4, H, W)`: du, log sigma."""
-        pooled = functional.avg_pool2d(products, 2)
-        x = torch.cat([functional.pixel_unshuffle(full, 2), least_squares(_smooth(pooled))], dim=1)
+    def forward(
+        self, full: torch.Tensor, scales: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Inputs `(N, 12, H, W)` and those of `scale_inputs` to du and log sigma `(N, 2, H, W)`."""
+        x = torch.cat([functional.pixel_unshuffle(full, 2), scales[0]], dim=1)
         x = self.encode[0](self.enter(x))
         skips = [x]
-        for down, scale, encode in zip(self.down, self.scale, self.encode[1:], strict=True):
-            pooled = functional.avg_pool2d(pooled, 2)
-            x = encode(down(x) + scale(least_squares(_smooth(pooled))))
+        levels = zip(self.down, self.scale, self.encode[1:], scales[1:], strict=True)
+        for down, scale, encode, given in levels:
+            x = encode(down(x) + scale(given))
             skips.append(x)
         for level in reversed(range(len(self.up))):
             x = functional.interpolate(self.up[level](x), scale_factor=2, mode="bilinear")
             x = self.decode[level](x + skips[level])
-        out: torch.Tensor = functional.pixel_shuffle(self.head(functional.leaky_relu(x, SLOPE)), 2)
-        return out
+        x = functional.leaky_relu(x, SLOPE)
+        du: torch.Tensor = functional.pixel_shuffle(self.head(x), 2)
+        return du, self.claim(x.detach()) if self.claim is not None else None
+
+
+class Claim(nn.Module):
+    """Log sigma from the last features of a pass, which it does not shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block = ResidualBlock(channels)
+        self.head = nn.Conv2d(channels, OUT_CHANNELS, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.constant_(self.head.bias, FIRST_SIGMA_LOG)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N, C, H/2, W/2)` to `(N, 2, H, W)`."""
+        out = self.head(self.block(x))
+        return functional.pixel_shuffle(out, 2).clamp(SMALLEST_SIGMA_LOG, LARGEST_SIGMA_LOG)
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
 
 
-def _smooth(x: torch.Tensor) -> torch.Tensor:
+def scale_inputs(products: torch.Tensor, levels: int) -> list[torch.Tensor]:
+    """Least squares of products `(N, 8, H, W)` in cells of 2, 4 … px, one tensor a level.
+
+    The coarsest also gets windows wider than its cells: what large areas agree on.
+    """
+    scales = []
+    for _ in range(levels):
+        products = functional.avg_pool2d(products, 2)
+        scales.append(least_squares(_smooth(products)))
+    window = _smooth(products)
+    for step in WIDE_STEPS:
+        window = _smooth(window, step)
+        scales[-1] = torch.cat([scales[-1], least_squares(window)], dim=1)
+    return scales
+
+
+def _smooth(x: torch.Tensor, step: int = 1) -> torch.Tensor:
     """Binomial 3×3 average: what a scale's window is, beyond its pooling cell."""
     channels = x.shape[1]
     taps = torch.tensor([0.25, 0.5, 0.25], device=x.device, dtype=x.dtype)
     kernel = (taps[:, None] * taps[None, :]).expand(channels, 1, 3, 3)
-    return functional.conv2d(
-        functional.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=channels
-    )
+    padded = functional.pad(x, (step,) * 4, mode="replicate")
+    return functional.conv2d(padded, kernel, groups=channels, dilation=step)
 
 
 class CadeNetwork(nn.Module):
-    """Passes of warp and refine over normalised frames (`models.normalisation`)."""
+    """Passes of warp and refine over normalised frames (`models.normalisation`).
+
+    Args:
+        channels: of every level of every pass.
+        blocks: residual blocks of every level, for every pass.
+        views: mirror images of the pair whose answers are averaged in evaluation, 1, 2 or 4.
+    """
 
     MULTIPLE = 16
     """Frame sides must be multiples of this; the tracker pads."""
@@ -150,22 +201,69 @@ class CadeNetwork(nn.Module):
         self,
         channels: tuple[tuple[int, ...], ...] = ((24, 32, 48, 64), (32, 48, 64, 96)),
         blocks: tuple[int, ...] = (1, 2),
+        views: int = 1,
     ) -> None:
         super().__init__()
-        self.passes = nn.ModuleList(Pass(c, b) for c, b in zip(channels, blocks, strict=True))
+        self.views = VIEWS[:views]
+        self.levels = [len(c) for c in channels]
+        last = len(channels) - 1
+        self.passes = nn.ModuleList(
+            Pass(c, b, claims=i == last)
+            for i, (c, b) in enumerate(zip(channels, blocks, strict=True))
+        )
 
-    def forward(self, reference: torch.Tensor, sample: torch.Tensor) -> list[Estimate]:
-        """Normalised `(N, 1, H, W)` frames to one estimate a pass, the last one the best."""
+    def forward(
+        self, reference: torch.Tensor, sample: torch.Tensor, start_px: torch.Tensor | None = None
+    ) -> list[Estimate]:
+        """Normalised `(N, 1, H, W)` frames to one estimate a pass, the last one the best.
+
+        `start_px` `(N, 2, H, W)` is where a coarse stage says that the displacement lies: the
+        passes find what is left. In evaluation only the last estimate is returned.
+        """
+        if self.training:
+            return self._refined(reference, sample, start_px)
+        answers = [self._seen(axes, reference, sample, start_px) for axes in self.views]
+        u_px = torch.stack([a.u_px for a in answers]).mean(dim=0)
+        claims = [a.log_sigma for a in answers if a.log_sigma is not None]
+        return [Estimate(u_px, torch.stack(claims).mean(dim=0))]
+
+    def _seen(
+        self,
+        axes: tuple[int, ...],
+        reference: torch.Tensor,
+        sample: torch.Tensor,
+        start_px: torch.Tensor | None,
+    ) -> Estimate:
+        """The last estimate of the pair mirrored along `axes`, mirrored back."""
+        if not axes:
+            return self._refined(reference, sample, start_px)[-1]
+        signs = reference.new_tensor([-1.0 if -1 in axes else 1.0, -1.0 if -2 in axes else 1.0])
+        signs = signs[:, None, None]
+        start = None if start_px is None else start_px.flip(axes) * signs
+        best = self._refined(reference.flip(axes), sample.flip(axes), start)[-1]
+        claim = None if best.log_sigma is None else best.log_sigma.flip(axes)
+        return Estimate(best.u_px.flip(axes) * signs, claim)
+
+    def _refined(
+        self, reference: torch.Tensor, sample: torch.Tensor, start_px: torch.Tensor | None
+    ) -> list[Estimate]:
         count, _, height, width = reference.shape
-        u = reference.new_zeros(count, 2, height, width)
+        found = reference.new_zeros(count, 2, height, width)
+        start = found if start_px is None else start_px
+        moved = start_px is not None
         estimates: list[Estimate] = []
-        coefficients = spline_coefficients(reference[:, 0])
-        for refine in self.passes:
-            warped = displaced(coefficients, u[:, 0], u[:, 1])[:, None] if estimates else reference
-            products = brightness_products(warped, sample)
-            out = refine(torch.cat([warped, sample, u, products], dim=1), products)
-            log_sigma = out[:, 2:].clamp(SMALLEST_SIGMA_LOG, LARGEST_SIGMA_LOG)
-            step = STEP_PX * torch.tanh(out[:, :2] / STEP_PX)
-            estimates.append(Estimate(u + step, log_sigma))
-            u = estimates[-1].u_px.detach()  # each pass learns from its own loss
+        # Determinants of half-precision products cancel to noise: only convolutions may use it.
+        with torch.autocast(reference.device.type, enabled=False):
+            coefficients = spline_coefficients(reference[:, 0].float())
+        for refine, levels in zip(self.passes, self.levels, strict=True):
+            with torch.autocast(reference.device.type, enabled=False):
+                u = start + found
+                warped = displaced(coefficients, u[:, 0], u[:, 1])[:, None] if moved else reference
+                products = brightness_products(warped.float(), sample.float())
+                full = torch.cat([warped, sample, found, products], dim=1)
+                scales = scale_inputs(products, levels)
+            du, log_sigma = refine(full, scales)
+            found = found + STEP_PX * torch.tanh(du.float() / STEP_PX)
+            estimates.append(Estimate(start + found, log_sigma))
+            found, moved = found.detach(), True  # each pass learns from its own loss
         return estimates

@@ -7,7 +7,15 @@ import torch
 from torch.nn import functional
 
 from models.architectures import build_network, parameter_count
-from models.cade_network import STEP_PX, CadeNetwork, Pass, brightness_products, least_squares
+from models.cade_network import (
+    SCALE_CHANNELS,
+    STEP_PX,
+    CadeNetwork,
+    Pass,
+    brightness_products,
+    least_squares,
+    scale_inputs,
+)
 from tests.speckle import moved, speckle
 
 SMALL: dict[str, tuple[object, ...]] = {"channels": ((4, 6), (4, 6)), "blocks": (1, 1)}
@@ -60,13 +68,55 @@ def test_least_squares_where_there_is_nothing_is_finite_and_zero() -> None:
 
 
 def test_shapes() -> None:
-    network = trained_a_little()
+    """Training needs every pass, evaluation the last one; only that one claims sigma."""
+    network = trained_a_little().train()
     frames = torch.randn(2, 3, 1, 32, 48)
     first, last = network(frames[0], frames[1])
-    for estimate in (first, last):
-        assert estimate.u_px.shape == (3, 2, 32, 48)
-        assert estimate.log_sigma is not None
-        assert estimate.log_sigma.shape == (3, 2, 32, 48)
+    assert first.u_px.shape == last.u_px.shape == last.log_sigma.shape == (3, 2, 32, 48)
+    assert first.log_sigma is None
+    (only,) = network.eval()(frames[0], frames[1])
+    torch.testing.assert_close(only.u_px, last.u_px)
+    torch.testing.assert_close(only.log_sigma, last.log_sigma)
+
+
+def test_with_all_views_a_mirrored_pair_gives_the_mirrored_answer() -> None:
+    network = CadeNetwork(**SMALL, views=4)  # type: ignore[arg-type]
+    network.load_state_dict(trained_a_little().state_dict())
+    pair = images(0.3, -0.2, (32, 48))
+    with torch.inference_mode():
+        (here,) = network.eval()(*pair)
+        (there,) = network(*(i.flip(-1) for i in pair))
+        (single,) = trained_a_little()(*pair)
+    sign = torch.tensor([-1.0, 1.0])[:, None, None]
+    torch.testing.assert_close(there.u_px.flip(-1) * sign, here.u_px, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(there.log_sigma.flip(-1), here.log_sigma, atol=1e-5, rtol=1e-4)
+    assert float((single.u_px - here.u_px).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("views", [1, 4])
+def test_a_start_is_added_and_the_rest_is_found_from_there(views: int) -> None:
+    """A pair three pixels apart, started there, is the pair with no displacement."""
+    network = CadeNetwork(**SMALL, views=views)  # type: ignore[arg-type]
+    network.load_state_dict(trained_a_little().state_dict())
+    reference, sample = images(0.2, 0.1, (48, 64))
+    away = torch.roll(sample, (-2, 3), dims=(-2, -1))
+    start = torch.tensor([3.0, -2.0]).reshape(1, 2, 1, 1).expand(1, 2, 48, 64)
+    with torch.inference_mode():
+        (near,) = network.eval()(torch.roll(reference, (-2, 3), dims=(-2, -1)), away)
+        (far,) = network(reference, away, start)
+    middle = (..., slice(16, 32), slice(16, 48))
+    torch.testing.assert_close((far.u_px - start)[middle], near.u_px[middle], atol=3e-2, rtol=0)
+
+
+def test_wide_windows_see_what_large_areas_agree_on() -> None:
+    """A noisy shift of 0.2 px: each wider window of the coarsest level is nearer to it."""
+    generator = torch.Generator().manual_seed(4)
+    reference, sample = images(0.2, 0.0, (256, 256))
+    noisy = [i + 0.4 * torch.randn(i.shape, generator=generator) for i in (reference, sample)]
+    coarsest = scale_inputs(brightness_products(*noisy), 4)[-1][0]
+    assert coarsest.shape == (3 * SCALE_CHANNELS, 16, 16)
+    spreads = [float(coarsest[SCALE_CHANNELS * k].std()) for k in range(3)]
+    assert spreads[0] > 1.5 * spreads[1] > 1.5 * 1.3 * spreads[2]
 
 
 def test_default_size() -> None:
@@ -83,8 +133,9 @@ def test_every_parameter_learns() -> None:
     network = trained_a_little().train()
     total = torch.zeros(())
     for estimate in network(*images(0.3, -0.2, (32, 32))):
-        assert estimate.log_sigma is not None
-        total = total + (estimate.u_px - 0.3).square().sum() + estimate.log_sigma.square().sum()
+        total = total + (estimate.u_px - 0.3).square().sum()
+        if estimate.log_sigma is not None:
+            total = total + estimate.log_sigma.square().sum()
     total.backward()  # type: ignore[no-untyped-call]
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -100,9 +151,17 @@ def test_each_pass_learns_from_its_own_estimate_only() -> None:
     assert any(p.grad is not None for p in network.passes[1].parameters())
 
 
+def test_the_claim_does_not_shape_the_displacement() -> None:
+    network = trained_a_little().train()
+    network(*images(0.3, -0.2, (32, 32)))[-1].log_sigma.square().sum().backward()
+    learns = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert learns
+    assert all(".claim." in name for name in learns)
+
+
 def test_second_pass_sees_what_the_first_one_left() -> None:
     """With a first pass that says exactly the true u, the second one sees no difference at all."""
-    network = trained_a_little()
+    network = trained_a_little().train()
     reference, sample = images(0.0, 0.0, (48, 48))
     whole = torch.roll(sample, 2, dims=-1)
     for parameter in passes(network)[0].head.parameters():
@@ -122,7 +181,7 @@ def test_second_pass_sees_what_the_first_one_left() -> None:
 
 
 def test_a_pass_moves_no_further_than_its_step() -> None:
-    network = trained_a_little()
+    network = trained_a_little().train()
     for parameter in passes(network)[0].head.parameters():
         torch.nn.init.constant_(parameter, 100.0)
     with torch.inference_mode():
