@@ -47,6 +47,18 @@ def _weights(fraction: torch.Tensor) -> tuple[torch.Tensor, ...]:
     )
 
 
+def _weight_slopes(fraction: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Derivatives of the four B-splines."""
+    rest = 1 - fraction
+    square, rest_square = fraction * fraction, rest * rest
+    return (
+        -rest_square / 2,
+        1.5 * square - 2 * fraction,
+        2 * rest - 1.5 * rest_square,
+        square / 2,
+    )
+
+
 def sample_spline(coefficients: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Spline values at pixel positions `x`, `y` `(N, h, w)`; positions outside use the border.
 
@@ -55,21 +67,51 @@ def sample_spline(coefficients: torch.Tensor, x: torch.Tensor, y: torch.Tensor) 
         x: column positions in pixels, 0 = centre of the first column.
         y: row positions in pixels.
     """
-    count, height, width = coefficients.shape
-    continued = _mirror(_mirror(coefficients, 1, 1, 2), 2, 1, 2)
-    flat = continued.reshape(count, -1)
+    column, row, fraction_x, fraction_y = _places(coefficients, x, y)
+    return _combine(coefficients, column, row, _weights(fraction_x), _weights(fraction_y))
+
+
+def spline_slopes(
+    coefficients: torch.Tensor, x: torch.Tensor, y: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """∂/∂x and ∂/∂y of the spline per pixel, with the arguments of `sample_spline`."""
+    column, row, fraction_x, fraction_y = _places(coefficients, x, y)
+    weights_x, weights_y = _weights(fraction_x), _weights(fraction_y)
+    return (
+        _combine(coefficients, column, row, _weight_slopes(fraction_x), weights_y),
+        _combine(coefficients, column, row, weights_x, _weight_slopes(fraction_y)),
+    )
+
+
+def _places(
+    coefficients: torch.Tensor, x: torch.Tensor, y: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Column and row of the node before each position, and how far past it the position is."""
+    height, width = coefficients.shape[-2:]
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     column, row = x.floor(), y.floor()
-    weights_x, weights_y = _weights(x - column), _weights(y - row)
+    return column, row, x - column, y - row
+
+
+def _combine(
+    coefficients: torch.Tensor,
+    column: torch.Tensor,
+    row: torch.Tensor,
+    weights_x: tuple[torch.Tensor, ...],
+    weights_y: tuple[torch.Tensor, ...],
+) -> torch.Tensor:
+    """The sum over the 4 × 4 coefficients around each position."""
+    count, height, width = coefficients.shape
+    flat = _mirror(_mirror(coefficients, 1, 1, 2), 2, 1, 2).reshape(count, -1)
     # NaN positions give NaN, but as an index they must stay inside.
     first = column.long().clamp_(0, width - 1)
     first += row.long().clamp_(0, height - 1) * (width + 3)
-    result = torch.zeros_like(x)
+    result = torch.zeros_like(column)
     for j, weight_y in enumerate(weights_y):
-        total = torch.zeros_like(x)
+        total = torch.zeros_like(column)
         for i, weight_x in enumerate(weights_x):
             taken = flat.gather(1, (first + (j * (width + 3) + i)).reshape(count, -1))
-            total += weight_x * taken.reshape(x.shape)
+            total += weight_x * taken.reshape(column.shape)
         result += weight_y * total
     return result
 

@@ -1,23 +1,20 @@
-"""What `cade simulate` writes: patterns as HDF5, frames as TIFF, pairs and truth as NumPy."""
+"""Frames as TIFF, pairs and truth as NumPy: what `cade simulate phantom` and `pairs` write."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import tifffile
 import torch
 from numpy.typing import NDArray
 
 from cade.errors import UsageError
-from simulator.detector import HALF_PIXELS
-from simulator.optics import Optics
+from simulator.detector import Counts
 from simulator.pairs import PairSample
-from simulator.pattern import Speckle, at_pixels, measure_speckle
 from simulator.projection import Truth
-from simulator.scan import Counts
 
 TRUTH = "truth.npz"
 """Written last: a folder that has it is complete."""
@@ -35,61 +32,28 @@ def check_new(path: Path) -> None:
         raise UsageError(f"{path} exists already; choose another output, or remove it first")
 
 
-def write_patterns(
-    path: Path, patterns: Iterable[torch.Tensor], optics: Optics, seed: int
-) -> list[Speckle]:
-    """Patterns `(2H, 2W)` into one HDF5 file, and what their speckles look like.
-
-    `/patterns` `(n, 2H, 2W)` float32, of mean one, at two samples a pixel; `/speckle_fwhm` and
-    `/visibility` `(n,)` as the detector's pixels see them.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    speckles: list[Speckle] = []
-    with h5py.File(partial, "w", libver=("v110", "v110")) as file:
-        for index, pattern in enumerate(patterns):
-            if index == 0:
-                shape = tuple(pattern.shape)
-                stack = file.create_dataset(
-                    "patterns", (0, *shape), "f4", maxshape=(None, *shape), chunks=(1, *shape)
-                )
-            stack.resize(index + 1, axis=0)
-            stack[index] = pattern.numpy()
-            speckles.append(measure_speckle(at_pixels(pattern)))
-        stack.attrs.update(units="", samples_per_pixel=HALF_PIXELS, seed=seed)
-        for name, value in (
-            ("energy", optics.energy_ev),
-            ("pixel_size", optics.pixel_size_m),
-            ("source_distance", optics.source_distance_m),
-            ("distance", optics.distance_m),
-        ):
-            file[name] = value
-            file[name].attrs["units"] = "eV" if name == "energy" else "m"
-        file["speckle_fwhm"] = [speckle.fwhm_px for speckle in speckles]
-        file["speckle_fwhm"].attrs["units"] = "px"
-        file["visibility"] = [speckle.visibility for speckle in speckles]
-        file["visibility"].attrs["units"] = ""
-    partial.replace(path)
-    return speckles
-
-
 def write_scan(
-    folder: Path, references: Iterable[Counts], samples: Iterable[tuple[Counts, Truth]]
+    folder: Path,
+    references: Iterable[Counts],
+    samples: Iterable[tuple[Counts, Truth]],
+    flats: Iterable[Counts] = (),
+    darks: Iterable[Counts] = (),
 ) -> None:
-    """`reference_000.tif` …, `sample_0000.tif` … (uint16), and `truth.npz`.
+    """`dark_000.tif`, `flat_000.tif`, `reference_000.tif` …, `sample_0000.tif` …, `truth.npz`.
 
-    The latter has `ux_px`, `uy_px` and `phase_rad`, `(n, H, W)` float32.
+    The latter has the fields of `Truth`, `(n, H, W)` float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for index, image in enumerate(references):
-        tifffile.imwrite(folder / f"reference_{index:03d}.tif", image)
+    for role, images in (("dark", darks), ("flat", flats), ("reference", references)):
+        for index, image in enumerate(images):
+            tifffile.imwrite(folder / f"{role}_{index:03d}.tif", image)
     truths = []
     for index, (image, truth) in enumerate(samples):
         tifffile.imwrite(folder / f"sample_{index:04d}.tif", image)
         truths.append(truth)
     fields = {
-        name: np.stack([getattr(truth, name).numpy() for truth in truths])
-        for name in ("ux_px", "uy_px", "phase_rad")
+        field.name: np.stack([getattr(truth, field.name).numpy() for truth in truths])
+        for field in dataclasses.fields(Truth)
     }
     _save(folder / TRUTH, fields)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cade.interpolation import sample_spline, spline_coefficients, warp
+from cade.interpolation import sample_spline, spline_coefficients, spline_slopes, warp
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -123,3 +123,13 @@ def test_unknown_displacement_gives_unknown_value() -> None:
 def test_tiny_images(shape: tuple[int, int]) -> None:
     images = noise(1, *shape)
     torch.testing.assert_close(warp(images, *constant(images, 0, 0)), images, atol=5e-5, rtol=0)
+
+
+def test_slopes_are_the_derivatives_of_the_spline() -> None:
+    coefficients = spline_coefficients(noise(2, 20, 24))
+    x, y = 1 + 20 * noise(2, 9, 7, seed=1), 1 + 16 * noise(2, 9, 7, seed=2)
+    x.requires_grad_()
+    y.requires_grad_()
+    expected = torch.autograd.grad(sample_spline(coefficients, x, y).sum(), (x, y))
+    for slope, gradient in zip(spline_slopes(coefficients, x, y), expected, strict=True):
+        torch.testing.assert_close(slope.detach(), gradient)

@@ -12,10 +12,11 @@ from cade.errors import UsageError
 from cade.interpolation import spline_coefficients
 from simulator.detector import detector_intensity
 from simulator.diffuser import Sandpaper, diffuser_field
+from simulator.hill_phantom import Hill, HillPhantom, random_hills
 from simulator.materials import material
 from simulator.optics import Optics
 from simulator.pattern import at_pixels
-from simulator.phantom import Hill, HillPhantom, Phantom, random_hills, sine_phantom
+from simulator.phantom import Phantom
 from simulator.projection import (
     displaced_frame,
     displacement_px,
@@ -26,6 +27,7 @@ from simulator.projection import (
     refraction_rad,
     truth,
 )
+from simulator.sine_phantom import sine_phantom
 
 OPTICS = Optics()
 PITCH_M = OPTICS.geometry.sample_pixel_m

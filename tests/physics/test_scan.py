@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from cade.errors import UsageError
 from cade.frames import Role
-from simulator.scan import DEMO_COUNTS, demo_frames, demo_scan, sine_scan
+from simulator.detector import Detector
+from simulator.materials import material
+from simulator.optics import Optics
+from simulator.scan import DEMO_COUNTS, Scan, demo_frames, demo_scan, sine_scan
+from simulator.spectrum import Spectrum
+from simulator.sphere_phantom import Sphere, SpherePhantom
 
 SHAPE = (48, 60)
 
@@ -81,3 +88,80 @@ def test_odd_shapes_and_long_scans() -> None:
     shapes = {image.shape for _, image in itertools.islice(frames, 6)}
     assert shapes == {(50, 61)}
     frames.close()  # type: ignore[attr-defined]
+
+
+def still_scan(
+    optics: Optics | None = None,
+    detector: Detector | None = None,
+    counts: float = 2000,
+    propagate_every: int = 1,
+    heavier: float = 1,
+) -> Scan:
+    """A sphere of alumina at rest."""
+    optics = optics or Optics()
+    pitch_m = optics.geometry.sample_pixel_m
+    size_m = (SHAPE[0] * pitch_m, SHAPE[1] * pitch_m)
+    sphere = Sphere(30 * pitch_m, 24 * pitch_m, 12 * pitch_m)
+    alumina = material("alumina", optics.energy_ev)
+    made_of = replace(alumina, delta=heavier * alumina.delta)
+    ball = SpherePhantom(made_of, (sphere,), size_m)
+    return Scan(
+        lambda _: ball,
+        SHAPE,
+        1,
+        optics=optics,
+        counts=counts,
+        propagate_every=propagate_every,
+        detector=detector,
+    )
+
+
+def test_flats_and_darks() -> None:
+    scan = still_scan(detector=Detector(gain=3, dark_level=100, read_noise=5))
+    [flat], [dark], [reference] = (
+        [image.astype(float) for image in images]
+        for images in (scan.flats(1), scan.darks(1), scan.references(1))
+    )
+    assert dark.mean() == pytest.approx(100, abs=0.5)
+    assert reference.mean() == pytest.approx(100 + 3 * 2000, rel=0.01)
+    # The diffuser takes light away, and adds structure.
+    assert flat.mean() > 1.05 * reference.mean()
+    assert flat.std() < 0.1 * reference.std()
+    assert flat.var() == pytest.approx(9 * (flat.mean() - 100) / 3 + 25, rel=0.1)
+
+
+def test_a_sample_at_rest_differs_by_noise_only() -> None:
+    scan = still_scan()
+    first, second = (scan.sample(index).astype(float) for index in (0, 1))
+    assert (first - second).var() == pytest.approx(first.mean() + second.mean(), rel=0.1)
+    assert scan.truth(0) is scan.truth(1)
+    np.testing.assert_array_equal(still_scan().sample(1), second)
+
+
+def test_speckle_is_that_of_the_reference() -> None:
+    speckle = still_scan().speckle()
+    [reference] = still_scan(counts=20_000).references(1)
+    assert speckle.visibility == pytest.approx(reference.std() / reference.mean(), rel=0.02)
+    assert 2.5 < speckle.fwhm_px < 4
+
+
+@pytest.mark.parametrize(
+    ("scan", "complaint"),
+    [
+        (still_scan(), None),
+        (still_scan(heavier=20), "its phase changes by"),
+        (still_scan(Optics(distance_m=60.0, source_distance_m=60.0)), "cannot hold the phase"),
+        (still_scan(propagate_every=8), "rays cross at its edges"),
+        (still_scan(counts=7e4), "at or above saturation"),
+        (still_scan(counts=7e4, detector=Detector(dtype="uint32")), None),
+        (still_scan(Optics(spectrum=Spectrum(((29e3, 1.0), (31e3, 1.0))))), "one energy"),
+    ],
+    ids=["good", "steep", "free space", "edges", "saturated", "deep", "spectrum"],
+)
+def test_checks_before_any_work(scan: Scan, complaint: str | None) -> None:
+    if complaint is None:
+        scan.check()
+    else:
+        with pytest.raises(UsageError, match=complaint):
+            scan.check()
+    assert "_field" not in vars(scan)
