@@ -225,7 +225,7 @@ class CadeNetwork(nn.Module):
         answers = [self._seen(axes, reference, sample, start_px) for axes in self.views]
         u_px = torch.stack([a.u_px for a in answers]).mean(dim=0)
         claims = [a.log_sigma for a in answers if a.log_sigma is not None]
-        return [Estimate(u_px, torch.stack(claims).mean(dim=0))]
+        return [Estimate(u_px, torch.stack(claims).mean(dim=0) if claims else None)]
 
     def _seen(
         self,

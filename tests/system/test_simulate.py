@@ -16,19 +16,25 @@ def simulate(*words: object) -> int:
     return main(["simulate", *(str(word) for word in words)])
 
 
-def test_references(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", ["paper", "wide"])
+def test_references(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     output = tmp_path / "new" / "references.h5"
-    assert simulate("references", "--count", 2, "--shape", 32, 40, "--output", output) == 0
+    words = ["references", "--set", kind, "--count", 3, "--shape", 64, 72, "--workers", 1]
+    assert simulate(*words, "--verbose", "--output", output) == 0
     with h5py.File(output) as file:
-        assert file["patterns"].shape == (2, 64, 80)
-        assert file["patterns"].attrs["samples_per_pixel"] == 2
-        assert np.mean(file["patterns"]) == pytest.approx(1, abs=1e-4)
-        assert all("units" in item.attrs for item in file.values())
+        assert file["patterns"].shape == (3, 128, 144)
+        assert file.attrs["samples_per_pixel"] == 2
         sizes, visibilities = file["speckle_fwhm"][:], file["visibility"][:]
     lines = capsys.readouterr().out.splitlines()
-    assert [float(line.split()[1]) for line in lines[1:3]] == pytest.approx(sizes, abs=0.01)
-    assert [float(line.split()[3]) for line in lines[1:3]] == pytest.approx(visibilities, abs=1e-3)
-    assert [path.name for path in output.parent.iterdir()] == ["references.h5"]
+    assert [float(line.split()[1]) for line in lines[1:4]] == pytest.approx(sizes, abs=0.01)
+    assert [float(line.split()[3]) for line in lines[1:4]] == pytest.approx(visibilities, abs=1e-3)
+    assert lines[4].startswith("3 patterns; ")
+    for line, numbers in ((lines[6], sizes), (lines[7], 12 * sizes), (lines[8], visibilities)):
+        found = [float(word) for word in line.split()[-3:]]
+        expected = [numbers.min(), np.median(numbers), numbers.max()]
+        assert found == pytest.approx(expected, abs=0.06)
+    names = sorted(path.name for path in output.parent.iterdir())
+    assert names == ["references.h5", "references.png"]
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("sine", (28, 384)), ("hills", (40, 48))])
@@ -46,7 +52,7 @@ def test_phantom(tmp_path: Path, kind: str, shape: tuple[int, int]) -> None:
     assert sample.dtype == np.uint16
     with np.load(tmp_path / "truth.npz") as truth:
         assert {name: truth[name].shape for name in truth} == dict.fromkeys(
-            ("ux_px", "uy_px", "phase_rad"), (2, *shape)
+            ("ux_px", "uy_px", "phase_rad", "transmission", "dark_field"), (2, *shape)
         )
         largest = np.abs(truth["ux_px"]).max()
     assert largest == pytest.approx(1 / 3, rel=0.01) if kind == "sine" else 0.1 < largest < 1
@@ -84,6 +90,11 @@ def test_pairs_in_a_folder_are_those_in_a_file(tmp_path: Path) -> None:
     ("words", "complaint"),
     [
         (["references", "--output", "there.h5"], "there.h5 exists already"),
+        (["dataset", "--output", "x.h5"], "required: --references"),
+        (["dataset", "--references", "r", "--test", "-1", "--output", "x.h5"], "negative"),
+        (["dataset", "--references", "r", "--focusing", "2", "--output", "x.h5"], "from 0 to 1"),
+        (["references", "--set", "best", "--output", "x.h5"], "invalid choice"),
+        (["references", "--workers", "0", "--output", "x.h5"], "must be at least 1"),
         (["phantom", "--output", "."], ". exists already"),
         (["references", "--output", "x.npz"], "must have .h5"),
         (["pairs", "--output", "x.h5"], "must have .npz or no ending"),
@@ -110,6 +121,21 @@ def test_wrong_use(
     assert complaint in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["there.h5"]
     assert Path("there.h5").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("references", "complaint"),
+    [("none.h5", "none.h5: no such file"), ("text.h5", "text.h5: damaged, or no cade pattern set")],
+)
+def test_references_that_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], references: str, complaint: str
+) -> None:
+    (tmp_path / "text.h5").write_text("no HDF5")
+    words = ["dataset", "--references", tmp_path / references, "--output", tmp_path / "x.h5"]
+    assert simulate(*words) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert complaint in line
+    assert [path.name for path in tmp_path.iterdir()] == ["text.h5"]
 
 
 def test_output_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
