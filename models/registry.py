@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from cade.errors import UsageError
 from models.cade_tracker import CadeTracker
 from models.tracker import Tracker
+from models.weights_file import find_weights
 from models.zncc_tracker import ZnccTracker
 
 TRACKERS = ("cade", "zncc")
@@ -30,15 +33,21 @@ def choose_device(name: str) -> torch.device:
 
 
 def load_tracker(
-    name: str = "cade", *, device: str = "auto", weights: str = "cade", window: int = 15
+    name: str = "cade",
+    *,
+    device: str = "auto",
+    weights: str = "cade",
+    window: int = 15,
+    weights_folder: Path | None = None,
 ) -> Tracker:
     """A tracker ready to use.
 
     Args:
         name: one of `TRACKERS`.
         device: `auto`, `cpu`, `cuda`, `cuda:1` …
-        weights: shipped name or .safetensors file, for `cade`.
+        weights: shipped name, name in `weights_folder`, or .safetensors file, for `cade`.
         window: odd window in px, for the conventional trackers.
+        weights_folder: weights of the user's own, such as `cade retrain` promotes.
 
     Raises:
         UsageError: unknown tracker, weights or device.
@@ -49,4 +58,4 @@ def load_tracker(
     place = choose_device(device)
     if name == "zncc":
         return ZnccTracker(place, window)
-    return CadeTracker(weights, place)
+    return CadeTracker(str(find_weights(weights, weights_folder)), place)

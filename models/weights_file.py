@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -42,24 +43,53 @@ def shipped_weights() -> tuple[str, ...]:
     return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".json")))
 
 
-def find_weights(name: str) -> Path:
-    """The safetensors file of a shipped name, or of a path.
+def is_plain_name(name: str) -> bool:
+    """Whether weights may have this name: a word, never a way to another folder."""
+    plain = re.fullmatch(r"\w[\w.-]*", name) is not None
+    return plain and not name.endswith((".safetensors", ".json", ".part"))
+
+
+def own_weights(folder: Path) -> tuple[str, ...]:
+    """Names of the weights in a beamline's own folder; none where there is no such folder."""
+    try:
+        found = sorted(folder.glob("*.safetensors"))
+    except OSError:
+        return ()
+    return tuple(p.stem for p in found if is_plain_name(p.stem) and _is_complete(p))
+
+
+def find_weights(name: str, folder: Path | None = None) -> Path:
+    """The safetensors file of a shipped name, of a name in the user's `folder`, or of a path.
 
     Raises:
-        UsageError: neither; the shipped names are listed.
+        UsageError: none of them; the known names are listed.
     """
     if name.endswith(".safetensors"):
         path = Path(name)
+    elif name in shipped_weights():
+        path = Path(str(resources.files("models.weights"))) / f"{name}.safetensors"
     else:
-        if name not in shipped_weights():
+        own = () if folder is None else own_weights(folder)
+        if folder is None or name not in own:
             raise UsageError(
                 f"unknown weights {name!r}: neither a .safetensors file nor one of the shipped "
-                f"{', '.join(shipped_weights())}"
+                f"{', '.join(shipped_weights())}{_own_text(own, folder)}"
             )
-        path = Path(str(resources.files("models.weights"))) / f"{name}.safetensors"
+        path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise UsageError(f"weights {path}: no such file")
     return path
+
+
+def _is_complete(weights: Path) -> bool:
+    """Promotion makes the card first: without one, something else was put there."""
+    return weights.is_file() and weights.with_suffix(".json").is_file()
+
+
+def _own_text(own: tuple[str, ...], folder: Path | None) -> str:
+    if folder is None:
+        return ""
+    return f", nor one of {folder}: {', '.join(own)}" if own else f", nor in {folder}"
 
 
 def sha256_of(path: Path) -> str:
@@ -87,8 +117,8 @@ def read_card(weights: Path) -> Card:
         raise CadeError(f"weights {weights}: {path.name} is not a card: {error}") from None
 
 
-def load_weights(name: str) -> tuple[Network, Card]:
-    """The network of shipped weights or of a file, in evaluation mode, and its card.
+def load_weights(name: str, folder: Path | None = None) -> tuple[Network, Card]:
+    """The network of weights that `find_weights` finds, in evaluation mode, and its card.
 
     Raises:
         UsageError: unknown name or missing file.
@@ -97,7 +127,7 @@ def load_weights(name: str) -> tuple[Network, Card]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = find_weights(name)
+    path = find_weights(name, folder)
     card = read_card(path)
     found = sha256_of(path)
     if found != card.sha256:
@@ -118,25 +148,35 @@ def load_weights(name: str) -> tuple[Network, Card]:
 
 
 def save_weights(network: torch.nn.Module, path: Path, card: Card) -> Card:
-    """Write weights and card; returns the card with the file's hash in it."""
+    """Write weights and card; returns the card with the file's hash in it.
+
+    Raises:
+        CadeError: they cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     partial = path.with_suffix(".part")
-    save_file(state, partial)
-    partial.chmod(0o644)  # the service that reads them may run as another user
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, partial)
+        partial.chmod(0o644)  # the service that reads them may run as another user
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CadeError(f"weights {path} cannot be written: {error}; free some space") from None
     card = dataclasses.replace(card, sha256=sha256_of(path))
-    _write_card(path, card)
+    write_card(path, card)
     return card
 
 
 def update_card(weights: Path, numbers: dict[str, Any]) -> None:
     """Put measured numbers into the card of weights."""
-    _write_card(weights, dataclasses.replace(read_card(weights), numbers=numbers))
+    write_card(weights, dataclasses.replace(read_card(weights), numbers=numbers))
 
 
-def _write_card(weights: Path, card: Card) -> None:
+def write_card(weights: Path, card: Card) -> None:
+    """Write the card beside a weights file."""
     text = json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n"
     weights.with_suffix(".json").write_text(text)
