@@ -44,7 +44,7 @@ def multiscale_loss(
     Args:
         estimates: coarse to fine.
         truth_px: `(N, 2, H, W)`.
-        weights: one for each estimate.
+        weights: one for each estimate, or one for the last estimate alone.
         reduction: over pixels; the batch is always averaged.
         sigma_weight: of the coverage of sigma; it shapes only sigma, not the displacement.
         error_power: of each pair's error. With one, pairs count by their error in px, and smooth
@@ -52,12 +52,14 @@ def multiscale_loss(
             to zero, the more they count by their relative error.
 
     Raises:
-        UsageError: not one weight for each estimate.
+        UsageError: neither so many weights as estimates, nor one.
     """
+    if len(weights) == 1:
+        estimates = estimates[-1:]
     if len(estimates) != len(weights):
         raise UsageError(
             f"optimiser.loss_weights: the network makes {len(estimates)} estimates, so it needs as "
-            f"many weights, not {len(weights)}"
+            f"many weights, or one for the last, not {len(weights)}"
         )
     total = truth_px.new_zeros(())
     for estimate, weight in zip(estimates, weights, strict=True):

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 
 import torch
 
+from cade.errors import UsageError
 from cade.interpolation import sample_spline, spline_coefficients
 from simulator.deformation import (
     PATCHES_PX,
     DeformationSettings,
+    Patches,
     focusing,
-    random_displacement,
-    random_transmission,
+    random_displacements,
+    random_transmissions,
 )
 from simulator.detector import HALF_PIXELS, expose
+from simulator.draws import Draws, as_draws
 
 _BORDER = 12
 """Samples around a crop from which displaced positions and the spline's filter may read."""
@@ -29,7 +32,7 @@ class PairSettings:
     `visibility` rescales the contrast of the pattern (log-uniform; None keeps it); `counts` is N0,
     the mean counts of the reference (log-uniform); `transmission` the range of the attenuation map;
     `focusing` the share of pairs that carry the factor det(1 − ∇u); `flat` the share whose
-    attenuation is uniform.
+    attenuation is uniform. `periodic` patterns join up at their borders, and crops start anywhere.
     """
 
     patches_px: tuple[int, ...] = PATCHES_PX
@@ -38,6 +41,7 @@ class PairSettings:
     transmission: tuple[float, float] = (0.2, 1.0)
     focusing: float = 0.5
     flat: float = 0.5
+    periodic: bool = True
     deformation: DeformationSettings = field(default_factory=DeformationSettings)
 
 
@@ -75,57 +79,79 @@ def displaced_intensity(
 
 
 def crop_patterns(
-    patterns: torch.Tensor, count: int, shape: tuple[int, int], generator: torch.Generator
+    patterns: torch.Tensor,
+    count: int,
+    shape: tuple[int, int],
+    generator: torch.Generator | Draws,
+    *,
+    periodic: bool = True,
 ) -> torch.Tensor:
-    """Random crops of periodic patterns `(P, 2H, 2W)` with a border, randomly mirrored.
+    """Random crops of patterns `(P, 2H, 2W)` with a border, randomly mirrored.
 
     Mirroring along and across the diagonal makes eight patterns of each.
+
+    Raises:
+        UsageError: patterns that do not join up at their borders are smaller than the crops.
     """
-    long = max(shape)  # square, because of the transposition
-    size = HALF_PIXELS * long + 2 * _BORDER
+    _, height, width = patterns.shape
+    size = HALF_PIXELS * max(shape) + 2 * _BORDER  # square, because of the transposition
+    starts = (height, width) if periodic else (height - size + 1, width - size + 1)
+    if min(starts) < 1:
+        raise UsageError(
+            f"patterns of {height} × {width} samples are too small for crops of "
+            f"{shape[0]} × {shape[1]} px, which need {size} × {size} samples"
+        )
+    which, top, left, mirror = as_draws(generator).integers(1 << 30, count, 4)[:, :, None].unbind(1)
     steps = torch.arange(size, device=patterns.device)
-    crops = []
-    for _ in range(count):
-        draws = torch.randint(0, 1 << 30, (4,), generator=generator, device=generator.device)
-        which, top, left, mirror = draws.tolist()
-        pattern = patterns[which % len(patterns)]
-        rows, columns = (top + steps) % pattern.shape[0], (left + steps) % pattern.shape[1]
-        crop = pattern[rows[:, None], columns[None, :]].float()
-        crop = crop.flip(0) if mirror & 1 else crop
-        crop = crop.flip(1) if mirror & 2 else crop
-        crop = crop.T if mirror & 4 else crop
-        crops.append(crop)
-    border = 2 * _BORDER
-    cut = torch.stack(crops)
-    return cut[:, : HALF_PIXELS * shape[0] + border, : HALF_PIXELS * shape[1] + border]
+    last = size - 1
+    down = torch.where((mirror & 1).bool(), last - steps, steps)
+    right = torch.where((mirror & 2).bool(), last - steps, steps)
+    rows = (top % starts[0] + down) % height * width
+    columns = (left % starts[1] + right) % width
+    turned = (mirror & 4).bool()
+    first, second = torch.where(turned, columns, rows), torch.where(turned, rows, columns)
+    first = (which % len(patterns)) * (height * width) + first
+    first = first[:, : HALF_PIXELS * shape[0] + 2 * _BORDER]
+    second = second[:, : HALF_PIXELS * shape[1] + 2 * _BORDER]
+    return patterns.reshape(-1)[first[:, :, None] + second[:, None, :]].float()
 
 
-def _log_uniform(
-    limits: tuple[float, float], count: int, generator: torch.Generator
-) -> torch.Tensor:
+def _log_uniform(limits: tuple[float, float], count: int, draws: Draws) -> torch.Tensor:
     low, high = (math.log(v) for v in limits)
-    draw = torch.rand(count, generator=generator, device=generator.device)
-    return torch.exp(low + (high - low) * draw)
+    return torch.exp(low + (high - low) * draws.uniform(count))
 
 
-def _uniform_transmission(settings: PairSettings, generator: torch.Generator) -> float:
-    low, high = settings.transmission
-    return low + (high - low) * float(torch.rand((), generator=generator, device=generator.device))
+def _random_patches(settings: PairSettings, count: int, draws: Draws) -> Patches:
+    choice = draws.integers(len(settings.patches_px), count)
+    # Sent as a table, the sizes would make the host wait for the device.
+    px = sum((choice == i) * patch for i, patch in enumerate(settings.patches_px))
+    return Patches(torch.as_tensor(px), min(settings.patches_px))
 
 
 def _maps(
-    settings: PairSettings, patch_px: int, shape: tuple[int, int], generator: torch.Generator
+    settings: PairSettings, patches: Patches, shape: tuple[int, int], draws: Draws
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Displacement `(2, H, W)` and what multiplies the intensity `(H, W)` of one pair."""
-    u = random_displacement(shape, patch_px, settings.deformation, generator)
-    flat, focus = torch.rand(2, generator=generator, device=generator.device).tolist()
-    level = _uniform_transmission(settings, generator)
-    if flat < settings.flat:
-        factor = torch.full(shape, level, device=generator.device)
-    else:
-        # Node values between a random floor and one: from faint to strong attenuation contrast.
-        factor = random_transmission(shape, patch_px, level, 1.0, generator)
-    return u, factor * focusing(u) if focus < settings.focusing else factor
+    """Displacements `(N, 2, H, W)` and what multiplies the intensities `(N, H, W)`."""
+    u = random_displacements(shape, patches, settings.deformation, draws)
+    flat, focus, level = draws.uniform(len(u), 3).unbind(1)
+    low, high = settings.transmission
+    level = low + (high - low) * level
+    # Node values between a random floor and one: from faint to strong attenuation contrast.
+    varied = random_transmissions(shape, patches, level, draws)
+    factor = torch.where(_maplike(flat < settings.flat), _maplike(level), varied)
+    return u, torch.where(_maplike(focus < settings.focusing), factor * focusing(u), factor)
+
+
+def _maplike(values: torch.Tensor) -> torch.Tensor:
+    return values[:, None, None]
+
+
+def _exposed(intensity: torch.Tensor, counts: torch.Tensor, draws: Draws) -> torch.Tensor:
+    """Intensities `(N, H, W)` with the noise of `counts` `(N,)`, in units of the mean counts."""
+    n0 = _maplike(counts)
+    parts = (part.tensor_split(len(draws.generators)) for part in (intensity, n0))
+    shards = zip(*parts, draws.generators, strict=True)
+    return torch.cat([expose(image, mean, g) for image, mean, g in shards]) / n0
 
 
 def make_pairs(
@@ -133,31 +159,31 @@ def make_pairs(
     count: int,
     shape: tuple[int, int],
     settings: PairSettings,
-    generator: torch.Generator,
+    generator: torch.Generator | Draws,
     patches_px: Sequence[int] | None = None,
 ) -> PairSample:
-    """Fresh pairs from patterns `(P, 2H, 2W)` of mean one; `patches_px` fixes each pair's patch."""
-    device = patterns.device
+    """Fresh pairs from patterns `(P, 2H, 2W)` of mean one; `patches_px` fixes each pair's patch.
+
+    On a GPU the host does not wait for any of it, unless `patches_px` is given.
+    """
+    draws = as_draws(generator)
     if patches_px is None:
-        choice = torch.randint(
-            0, len(settings.patches_px), (count,), generator=generator, device=generator.device
-        )
-        patches_px = [settings.patches_px[i] for i in choice.tolist()]
-    crops = crop_patterns(patterns, count, shape, generator)
+        patches = _random_patches(settings, count, draws)
+    else:
+        patches = Patches(torch.tensor(patches_px, device=draws.device), min(patches_px))
+    crops = crop_patterns(patterns, count, shape, draws, periodic=settings.periodic)
     if settings.visibility is not None:
-        wanted = _log_uniform(settings.visibility, count, generator)
+        wanted = _log_uniform(settings.visibility, count, draws)
         scale = wanted / crops.std(dim=(-2, -1))
-        crops = (1 + scale[:, None, None] * (crops - 1)).clamp(min=0.02)
-    maps = [_maps(settings, patch, shape, generator) for patch in patches_px]
-    u = torch.stack([m[0] for m in maps])
-    factor = torch.stack([m[1] for m in maps])
+        crops = (1 + _maplike(scale) * (crops - 1)).clamp(min=0.02)
+    u, factor = _maps(settings, patches, shape, draws)
     inside = slice(_BORDER, -_BORDER)
     reference = crops[:, inside, inside][:, ::HALF_PIXELS, ::HALF_PIXELS]
     sample = factor * displaced_intensity(spline_coefficients(crops), u)
-    counts = _log_uniform(settings.counts, count, generator)[:, None, None].to(device)
+    counts = _log_uniform(settings.counts, count, draws)
     return PairSample(
-        reference=expose(reference, counts, generator) / counts,
-        sample=expose(sample, counts, generator) / counts,
+        reference=_exposed(reference, counts, draws),
+        sample=_exposed(sample, counts, draws),
         displacement_px=u,
         transmission=factor,
     )

@@ -120,4 +120,10 @@ def test_error_power_weighs_pairs_by_their_relative_error() -> None:
 
 def test_one_weight_for_each_estimate() -> None:
     with pytest.raises(UsageError, match="2 estimates"):
-        multiscale_loss([Estimate(field(0, 0))] * 2, field(0, 0), [1.0], "mean", 0)
+        multiscale_loss([Estimate(field(0, 0))] * 2, field(0, 0), [1.0, 1.0, 1.0], "mean", 0)
+
+
+def test_a_single_weight_is_that_of_the_last_estimate() -> None:
+    estimates = [Estimate(field(5.0, 0.0)), Estimate(field(0.0, 2.0))]
+    loss = multiscale_loss(estimates, field(0.0, 0.0), [3.0], "mean", 0)
+    assert float(loss) == pytest.approx(6, rel=1e-5)

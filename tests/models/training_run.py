@@ -5,6 +5,7 @@ It saves after every step and says so, so that a test can kill it at a known pla
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,18 @@ def recipe(steps: int = STEPS, rate: float = 3e-3) -> Recipe:
         seed=5,
         network=NetworkRecipe("cade", {"channels": ((4, 6), (4, 6)), "blocks": (1, 1)}),
         data=DataRecipe(patterns=3, pattern_px=64, crop_px=32),
-        optimiser=OptimiserRecipe(steps=steps, batch=2, rate=rate, average=0.8),
+        optimiser=OptimiserRecipe(steps=steps, batch=2, shards=2, rate=rate, average=0.8),
+    )
+
+
+def strainnet_recipe(steps: int = STEPS) -> Recipe:
+    """The same for the other architecture."""
+    base = recipe(steps)
+    weights = (0.32, 0.08, 0.02, 0.01, 0.005)
+    return dataclasses.replace(
+        base,
+        network=NetworkRecipe("strainnet-f", {"width": 0.02}),
+        optimiser=dataclasses.replace(base.optimiser, loss_weights=weights),
     )
 
 

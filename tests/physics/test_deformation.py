@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from simulator.deformation import (
     PAPER,
     PATCHES_PX,
     DeformationSettings,
+    Patches,
     bilinear_map,
+    bilinear_maps,
     focusing,
-    random_displacement,
-    random_transmission,
+    random_displacements,
+    random_transmissions,
 )
+from simulator.draws import Draws
 
 SHAPE = (40, 56)
 
 
+def draws(*seeds: int) -> Draws:
+    return Draws(tuple(torch.Generator().manual_seed(seed) for seed in seeds or (0,)))
+
+
+def patches(*px: int) -> Patches:
+    return Patches(torch.tensor(px), min(px))
+
+
 def maps(count: int, patch_px: int, settings: DeformationSettings) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    drawn = [random_displacement(SHAPE, patch_px, settings, generator) for _ in range(count)]
-    return torch.stack(drawn)
+    return random_displacements(SHAPE, patches(*[patch_px] * count), settings, draws())
 
 
 def test_bilinear_between_nodes() -> None:
@@ -32,12 +42,39 @@ def test_bilinear_between_nodes() -> None:
     assert torch.equal(bilinear_map(nodes, 4, (2, 3), (1, 2))[0], full[0, 1:3, 2:5])
 
 
-@pytest.mark.parametrize("patch_px", PATCHES_PX)
-def test_every_frame_is_covered(patch_px: int) -> None:
-    for seed in range(8):  # whatever the offset is
-        generator = torch.Generator().manual_seed(seed)
-        assert random_displacement(SHAPE, patch_px, PAPER, generator).shape == (2, *SHAPE)
-        assert random_transmission(SHAPE, patch_px, 0.5, 1, generator).shape == SHAPE
+def test_a_batch_is_its_maps_one_by_one() -> None:
+    """Every map by PyTorch's own interpolation, whatever its patch and offset are."""
+    generator = torch.Generator().manual_seed(1)
+    nodes = torch.rand((len(PATCHES_PX), 2, 13, 17), generator=generator, dtype=torch.float64)
+    sizes = torch.tensor(PATCHES_PX)
+    offsets = torch.stack([sizes - 1, sizes // 2], dim=1)
+    found = bilinear_maps(nodes, sizes, SHAPE, offsets)
+    for index, patch_px in enumerate(PATCHES_PX):
+        size = (12 * patch_px + 1, 16 * patch_px + 1)
+        full = functional.interpolate(
+            nodes[index][None], size=size, mode="bilinear", align_corners=True
+        )[0]
+        top, left = offsets[index].tolist()
+        expected = full[:, top : top + SHAPE[0], left : left + SHAPE[1]]
+        torch.testing.assert_close(found[index], expected)
+
+
+def test_every_frame_is_covered() -> None:
+    """The grid of the least patch of a batch reaches over all frames, whatever the offsets are."""
+    for seed in range(8):
+        several = patches(*PATCHES_PX)
+        assert random_displacements(SHAPE, several, PAPER, draws(seed)).shape == (6, 2, *SHAPE)
+        low = torch.full((6,), 0.5)
+        assert random_transmissions(SHAPE, several, low, draws(seed)).shape == (6, *SHAPE)
+    for patch_px in PATCHES_PX:
+        assert maps(4, patch_px, PAPER).shape == (4, 2, *SHAPE)
+
+
+def test_a_shard_depends_on_its_generator_alone() -> None:
+    both = random_displacements(SHAPE, patches(4, 8, 4, 8), PAPER, draws(3, 5))
+    for index, seed in enumerate((3, 5)):
+        alone = random_displacements(SHAPE, patches(4, 8), PAPER, draws(seed))
+        assert torch.equal(both[2 * index : 2 * index + 2], alone)
 
 
 def test_second_differences_vanish_within_a_patch() -> None:
@@ -61,6 +98,15 @@ def test_wide_nodes_are_uniform() -> None:
     assert float((u.abs() > 1).float().mean()) > 0.02
 
 
+def test_wide_nodes_of_large_patches_reach_as_far_as_a_coarse_stage_leaves() -> None:
+    settings = DeformationSettings(wide=1, coarse_px=2.5, constant=0, identity=0)
+    largest = {patch_px: float(maps(300, patch_px, settings).abs().max()) for patch_px in (16, 32)}
+    assert largest[16] <= 1.25
+    assert 2.4 < largest[32] <= 2.5
+    normal = DeformationSettings(wide=0, coarse_px=2.5, constant=0, identity=0)
+    assert float(maps(300, 32, normal).abs().max()) <= 1
+
+
 def test_shares_of_constant_maps() -> None:
     u = maps(2000, 16, PAPER)
     flat = (u.amax(dim=(-2, -1)) - u.amin(dim=(-2, -1))).amax(dim=1) == 0
@@ -80,10 +126,12 @@ def test_shares_of_constant_maps() -> None:
 
 
 def test_transmission_stays_in_its_range() -> None:
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([random_transmission(SHAPE, 8, 0.5, 0.9, generator) for _ in range(50)])
-    assert 0.5 <= float(drawn.min()) < 0.55
-    assert 0.85 < float(drawn.max()) <= 0.9
+    low = torch.tensor([0.5, 0.9]).repeat(25)
+    drawn = random_transmissions(SHAPE, patches(*[8] * 50), low, draws())
+    for index, floor in enumerate((0.5, 0.9)):
+        values = (drawn[index::2] - floor) / (1 - floor)
+        assert 0 <= float(values.min()) < 0.1
+        assert 0.9 < float(values.max()) <= 1
 
 
 def test_focusing_of_a_linear_field_is_its_determinant() -> None:

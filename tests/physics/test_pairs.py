@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from cade.errors import UsageError
 from cade.interpolation import spline_coefficients
 from simulator.deformation import DeformationSettings
 from simulator.detector import HALF_PIXELS
+from simulator.draws import Draws
 from simulator.pairs import PairSettings, crop_patterns, displaced_intensity, make_pairs
 from simulator.pattern import at_pixels, reference_patterns
 
@@ -175,3 +177,38 @@ def test_patches_are_those_asked_for(patterns: torch.Tensor) -> None:
     rough = pairs.displacement_px.diff(n=2, dim=-1).abs().amax(dim=(1, 2, 3))
     assert float(rough[0]) > 0.1
     assert float(rough[1]) < 0.04
+
+
+def test_a_batch_of_shards_is_its_shards(patterns: torch.Tensor) -> None:
+    """Who computes which part of a batch does not matter: to the bit, but for vector widths."""
+    both = make_pairs(patterns, 4, (12, 14), PairSettings(), Draws((generator(1), generator(2))))
+    parts = [make_pairs(patterns, 2, (12, 14), PairSettings(), generator(s)) for s in (1, 2)]
+    for name in ("reference", "sample", "displacement_px", "transmission"):
+        whole = torch.cat([getattr(part, name) for part in parts])
+        torch.testing.assert_close(getattr(both, name), whole, atol=1e-6, rtol=1e-6)
+
+
+def test_pairs_of_a_batch_are_independent(patterns: torch.Tensor) -> None:
+    settings = PairSettings(flat=0.5, focusing=0.5, deformation=DeformationSettings())
+    pairs = make_pairs(patterns, 64, (12, 14), settings, generator())
+    u = pairs.displacement_px
+    for index in range(1, 64):
+        assert not torch.equal(u[index], u[index - 1]) or not bool(u[index].any())
+    flat = pairs.transmission.amax(dim=(-2, -1)) == pairs.transmission.amin(dim=(-2, -1))
+    assert 6 <= int(flat.sum()) <= 32  # half of them, but for what focusing modulates
+    levels = pairs.transmission[flat][:, 0, 0]
+    assert 0.2 <= float(levels.min()) < 0.5
+    assert 0.7 < float(levels.max()) <= 1
+
+
+def test_crops_of_patterns_that_do_not_join_up_stay_inside() -> None:
+    ramp = torch.arange(40.0)
+    pattern = (100 * ramp[:, None] + ramp[None, :])[None]
+    crops = crop_patterns(pattern, 50, (6, 6), generator(), periodic=False)
+    steps = torch.cat([crops.diff(dim=1).abs().flatten(), crops.diff(dim=2).abs().flatten()])
+    assert set(steps.tolist()) == {1.0, 100.0}
+    wrapped = crop_patterns(pattern, 50, (6, 6), generator())
+    assert float(wrapped.diff(dim=1).abs().max()) > 100
+    with pytest.raises(UsageError, match="40 × 40 samples are too small"):
+        crop_patterns(pattern, 1, (10, 6), generator(), periodic=False)
+    assert crop_patterns(pattern, 1, (8, 6), generator(), periodic=False).shape == (1, 40, 36)
