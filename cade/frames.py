@@ -31,6 +31,16 @@ class Reason(StrEnum):
     SATURATED = "saturated"
     TOO_MANY_INVALID = "too_many_invalid"  # NaN or masked pixels above the limit
     NO_REFERENCE = "no_reference"
+    REFERENCE_SHAPE = "reference_shape"  # there are references, but none of the sample's shape
+    REFERENCE_DETECTOR = "reference_detector"
+    REFERENCE_ENERGY = "reference_energy"
+    REFERENCE_EXPOSURE = "reference_exposure"
+    REFERENCE_DISTANCE = "reference_distance"
+    REFERENCE_DIFFUSER = "reference_diffuser"  # the diffuser has been moved since
+    REFERENCE_OLD = "reference_old"
+    REFERENCE_DRIFTED = "reference_drifted"  # the whole pattern has moved since, or is another one
+    NO_ROOM = "no_room"  # no valid reference yet, and the room for frames that wait is full
+    OUTLIER = "outlier"  # a reference frame unlike the others of its average
     NO_SERIES = "no_series"  # an image outside any series
     REPEATED = "repeated"  # an image id seen before in this series
     PROCESSING = "processing"  # the tracker or the integrator could not process it
@@ -42,18 +52,28 @@ NOT_NEW = (Reason.REPEATED, Reason.NO_SERIES)
 
 @dataclass(frozen=True, slots=True)
 class Beamline:
-    """What a detector or a file says about the optics; None where it says nothing. SI units."""
+    """What a detector or a file says about the optics; None where it says nothing. SI units.
+
+    `detector` tells the references of several detectors apart, `diffuser_m` (the position of its
+    motor) those of several places on the diffuser.
+    """
 
     energy_ev: float | None = None
     pixel_size_m: float | None = None
     distance_m: float | None = None
     source_distance_m: float | None = None
     exposure_s: float | None = None
+    detector: str | None = None
+    diffuser_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesStart:
-    """A series begins. `image_count` is None where the detector does not announce it."""
+    """A series begins. `image_count` is None where the detector does not announce it.
+
+    `lossy` is a live view, which leaves images out: a gap in their ids says nothing. `flatfield`
+    and `pixel_mask`, each `(H, W)`, are the detector's own, where they were asked for and sent.
+    """
 
     series_id: str
     start_time_s: float
@@ -62,6 +82,9 @@ class SeriesStart:
     dtype: str | None = None
     role: Role | None = None
     beamline: Beamline = field(default_factory=Beamline)
+    lossy: bool = False
+    flatfield: Image | None = field(default=None, compare=False, repr=False)
+    pixel_mask: Image | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,10 +135,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FramePair:
-    """A sample frame and the reference it is tracked against."""
+    """A sample frame and the reference it is tracked against.
+
+    `drift_px` `(x, y)` is how far the whole pattern has moved since; None where nobody measured.
+    """
 
     sample: Frame
     reference: Reference
+    drift_px: tuple[float, float] | None = None
 
 
 Event = SeriesStart | Frame | SeriesEnd | Rejected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -18,7 +18,20 @@ from cade.wire import Buffer, Message, encoder
 from cade.wire.compression import Compression
 from simulator.faults import FaultKind, Faults, hostile_parts, other_shape, schedule, truncated
 
-SocketKind = Literal["push", "pub"]
+SocketKind = Literal["push", "pub", "rep"]
+
+SOCKETS: Mapping[str, SocketKind] = {
+    "dectris-v2": "push",
+    "dectris-v1": "push",
+    "array-1.0": "pub",
+    "odin": "pub",
+    "karabo": "rep",
+    "stins": "push",
+}
+"""What the real detector binds, by the wire format."""
+
+_KINDS = {"push": zmq.PUSH, "pub": zmq.XPUB, "rep": zmq.REP}
+_REQUEST = b"next"
 
 _QUEUE_MESSAGES = 16
 
@@ -50,9 +63,10 @@ class Emulator:
     """A bound socket that plays a detector; a context manager that has sent all when it closes.
 
     Args:
-        wire_format: "dectris-v2" or "array-1.0".
+        wire_format: one of `cade.wire.FORMATS`.
         endpoint: for example `tcp://127.0.0.1:31001`; the port `*` takes a free one.
-        socket: "push" waits for a receiver, "pub" for a subscriber; neither loses anything.
+        socket: "push" waits for a receiver, "pub" for a subscriber, "rep" for a request of every
+            message; none loses anything. As the format's detector if None.
         rate_hz: images per second; as fast as they are taken if None.
         compression: of the images, where the format has it.
         saturation_value: what the start messages say, if anything.
@@ -70,7 +84,7 @@ class Emulator:
         wire_format: str,
         endpoint: str,
         *,
-        socket: SocketKind = "push",
+        socket: SocketKind | None = None,
         rate_hz: float | None = None,
         compression: Compression | None = None,
         saturation_value: float | None = None,
@@ -84,16 +98,18 @@ class Emulator:
             compression=compression,
             saturation_value=saturation_value,
         )
-        self._has_end = bool(self._encoder.encode(SeriesEnd("")))
+        # By another encoder: it may count its messages.
+        self._has_end = bool(encoder(wire_format, role_key=role_key).encode(SeriesEnd("")))
         self._rate_hz = rate_hz
         self._beamline = beamline or Beamline()
         self._timeout_s = timeout_s
         self._hostile = hostile_parts()
         self._next_s = 0.0
         self._sent_bytes = 0
-        self._awaits_subscriber = socket == "pub"
+        self._kind = socket or SOCKETS[wire_format]
+        self._awaits_subscriber = self._kind == "pub"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.XPUB if self._awaits_subscriber else zmq.PUSH)
+        self._socket = self._context.socket(_KINDS[self._kind])
         self._socket.setsockopt(zmq.SNDHWM, _QUEUE_MESSAGES)
         self._socket.setsockopt(zmq.SNDTIMEO, round(timeout_s * 1000))
         if self._awaits_subscriber:
@@ -220,7 +236,18 @@ class Emulator:
         if parts:
             self._send_parts(parts)
 
+    def _await_request(self) -> None:
+        """Wait until somebody asks for a message, where one has to; answer who asks wrongly."""
+        while self._kind == "rep":
+            if not self._socket.poll(round(self._timeout_s * 1000)):
+                raise self._nobody()
+            request = self._socket.recv()
+            if request == _REQUEST:
+                return
+            self._socket.send(b"Error: bad request %b" % request[:40])
+
     def _send_parts(self, parts: Sequence[Buffer]) -> None:
+        self._await_request()
         try:
             self._socket.send_multipart(parts)
         except zmq.Again:

@@ -7,46 +7,34 @@ source, or a frame counter that goes back, begins a series.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from cade.frames import Frame, Role, SeriesStart
+from cade.frames import Frame, Role, SeriesEnd, SeriesStart
 from cade.wire import fields
-from cade.wire.codec import MAX_MESSAGE_BYTES, Buffer, Message, WireError
+from cade.wire.codec import Buffer, Message, WireError
+from cade.wire.implied_series import ImpliedSeries
+from cade.wire.json_part import json_object
+from cade.wire.options import DecoderOptions, EncoderOptions
+from cade.wire.raw_image import blob_of, decode_blob
 
 HTYPE = "array-1.0"
-MAX_HEADER_BYTES = 1 << 20
 EPICS_EPOCH_S = 631_152_000.0
 """1990-01-01 in Unix time, from which areaDetector counts."""
 
 
 class Array10Decoder:
-    """Header and bytes to events; see `cade.wire.decoder` for the arguments."""
+    """Header and bytes to events."""
 
-    def __init__(
-        self,
-        *,
-        role_key: str = "role",
-        max_bytes: int = MAX_MESSAGE_BYTES,
-        origin: str = "",
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._role_key = role_key
-        self._max_bytes = max_bytes
-        self._origin = origin
-        self._clock = clock
-        self._source: str | None = None
-        self._series_count = 0
-        self._series_id = ""
-        self._first = 0
-        self._last = 0
+    def __init__(self, options: DecoderOptions) -> None:
+        self._options = options
+        self._series = ImpliedSeries(HTYPE)
 
     def forget(self) -> None:
         """The next image begins a series."""
-        self._source = None
+        self._series.forget()
 
     def decode(self, parts: Sequence[Buffer]) -> tuple[Message, ...]:
         """The image of one message, after a `SeriesStart` where a series begins with it.
@@ -56,49 +44,27 @@ class Array10Decoder:
         Raises:
             WireError: the message is malformed or hostile.
         """
-        header_data, blob = fields.views(parts, 2, self._max_bytes)
+        header_data, blob = fields.views(parts, self._options.max_bytes, 2)
         header = _header(header_data)
-        frame = fields.integer(header, "frame")
+        number = fields.integer(header, "frame")
         source = fields.text(header, "source") if header.get("source") is not None else ""
-        image = _image(header, blob, self._max_bytes)
+        image = _image(header, blob, self._options.max_bytes)
         role = self._role(header)
-        timestamp_s = _timestamp_s(header, self._clock())
-        start: tuple[SeriesStart, ...] = ()
-        if source != self._source or frame < self._last:
-            start = (self._begin(source, frame, image, role, timestamp_s),)
-        self._last = frame
-        return *start, Frame(
-            series_id=self._series_id,
-            image_id=frame - self._first,
+        timestamp_s = _timestamp_s(header, self._options.clock())
+        begins = self._series.take(source, number)
+        frame = Frame(
+            series_id=self._series.series_id,
+            image_id=self._series.image_id(),
             data=image,
             timestamp_s=timestamp_s,
             role=role,
-            origin=self._origin,
+            origin=self._options.origin,
         )
-
-    def _begin(
-        self,
-        source: str,
-        frame: int,
-        image: np.ndarray[Any, Any],
-        role: Role | None,
-        timestamp_s: float,
-    ) -> SeriesStart:
-        self._source = source
-        self._first = frame
-        self._series_count += 1
-        self._series_id = f"{source or HTYPE}-{self._series_count}"
-        return SeriesStart(
-            series_id=self._series_id,
-            start_time_s=timestamp_s,
-            shape=(image.shape[0], image.shape[1]),
-            dtype=image.dtype.name,
-            role=role,
-        )
+        return (_start(frame), frame) if begins else (frame,)
 
     def _role(self, header: fields.Fields) -> Role | None:
         """The role in the header, or else among areaDetector's attributes."""
-        key = self._role_key
+        key = self._options.role_key
         if header.get(key) is not None:
             return fields.role(header[key], key)
         attributes = header.get("ndattr")
@@ -107,50 +73,38 @@ class Array10Decoder:
         return None
 
 
+def _start(first: Frame) -> SeriesStart:
+    return SeriesStart(
+        series_id=first.series_id,
+        start_time_s=first.timestamp_s,
+        shape=(first.data.shape[0], first.data.shape[1]),
+        dtype=first.data.dtype.name,
+        role=first.role,
+    )
+
+
 def _header(data: memoryview) -> dict[str, object]:
-    if len(data) > MAX_HEADER_BYTES:
-        raise WireError(f"a header of {len(data)} bytes is larger than {MAX_HEADER_BYTES}")
-    try:
-        header = json.loads(bytes(data))
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"the header is no JSON ({error!s:.80})") from None
-    if not isinstance(header, dict):
-        raise WireError(f"the header must be a JSON object, not {fields.shown(header)}")
+    header = json_object(data)
     if header.get("htype") not in (HTYPE, [HTYPE]):
         raise WireError(f"htype must be {HTYPE}, not {fields.shown(header.get('htype'))}")
     return header
 
 
 def _image(header: fields.Fields, blob: memoryview, max_bytes: int) -> np.ndarray[Any, Any]:
-    """`(H, W)` read-only view of the blob, copied only to change the byte order."""
+    """`(H, W)`; see `decode_blob`."""
     if header.get("encoding") not in (None, "", "none", "raw"):
         raise WireError(
             f"encoding {fields.shown(header['encoding'])} is not supported: "
             "switch the sender's compression off"
         )
-    dimensions = header.get("shape")
-    if isinstance(header.get("htype"), list) and isinstance(dimensions, list):
-        dimensions = dimensions[::-1]  # ADZMQ before 1.4: htype is a list and x comes first
-    shape = fields.image_shape(dimensions, "shape")
-    dtype = _dtype(header)
-    size = fields.image_bytes(shape, dtype, max_bytes)
-    if len(blob) != size:
-        raise WireError(f"the image's data has {len(blob)} bytes, not {size}")
-    image = np.frombuffer(blob, dtype).reshape(shape)
-    if not dtype.isnative:
-        image = image.astype(dtype.newbyteorder("="))
-    image.flags.writeable = False
-    return image
-
-
-def _dtype(header: fields.Fields) -> np.dtype[Any]:
-    name = fields.text(header, "type")
-    if name not in fields.DTYPES:
-        raise WireError(f"type {fields.shown(name)} is not known")
+    # ADZMQ before 1.4: htype is a list and x comes first
+    old = isinstance(header.get("htype"), list)
+    shape = (fields.image_shape_xy if old else fields.image_shape)(header.get("shape"), "shape")
     order = header.get("endianness", header.get("endianess", "little"))  # some senders misspell it
     if order not in ("little", "big"):
         raise WireError(f"endianness must be little or big, not {fields.shown(order)}")
-    return np.dtype(name).newbyteorder("<" if order == "little" else ">")
+    dtype = fields.pixel_type(header, "type", "<" if order == "little" else ">")
+    return decode_blob(blob, shape, dtype, max_bytes)
 
 
 def _timestamp_s(header: fields.Fields, now_s: float) -> float:
@@ -165,22 +119,21 @@ def _timestamp_s(header: fields.Fields, now_s: float) -> float:
 
 
 class Array10Encoder:
-    """Frames to header and bytes; a series shows only as another source.
+    """Frames to header and bytes; a series shows only as another source."""
 
-    See `cade.wire.encoder` for the arguments.
-    """
-
-    def __init__(self, *, role_key: str = "role") -> None:
-        self._role_key = role_key
+    def __init__(self, options: EncoderOptions) -> None:
+        self._role_key = options.role_key
         self._role: Role | None = None
 
     def encode(self, message: Message) -> tuple[Buffer, ...]:
         """Header and blob of a `Frame`, nothing for the other events."""
-        if isinstance(message, SeriesStart):
-            self._role = message.role
-        if not isinstance(message, Frame):
-            return ()
-        data = np.ascontiguousarray(message.data)
+        match message:
+            case SeriesStart():
+                self._role = message.role
+                return ()
+            case SeriesEnd():
+                return ()
+        data = message.data
         role = message.role or self._role
         header: dict[str, object] = {
             "htype": HTYPE,
@@ -194,4 +147,4 @@ class Array10Encoder:
         }
         if role is not None:
             header[self._role_key] = role.value
-        return json.dumps(header).encode(), data.reshape(-1).view(np.uint8).data
+        return json.dumps(header).encode(), blob_of(data)

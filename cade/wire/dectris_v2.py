@@ -6,22 +6,22 @@ Fields as in DECTRIS's public description of the stream (github.com/dectris/docu
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import cbor2
 
-from cade.frames import Beamline, Frame, Role, SeriesEnd, SeriesStart
+from cade.frames import Beamline, Frame, Image, Role, SeriesEnd, SeriesStart
 from cade.wire import cbor, fields
 from cade.wire.cbor import Tag
-from cade.wire.codec import MAX_MESSAGE_BYTES, Buffer, Message, WireError
-from cade.wire.compression import Compression
+from cade.wire.codec import Buffer, Message, WireError
+from cade.wire.options import DecoderOptions, EncoderOptions
 from cade.wire.typed_array import decode_image, encode_image
 
 _DATE = 0  # the CBOR tag of a date and time as text
 _TICK_HZ = 1_000_000_000
+_CHANNEL = "threshold_1"  # what the encoder sends
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +35,10 @@ class _Series:
 
 
 class DectrisV2Decoder:
-    """CBOR messages to events; see `cade.wire.decoder` for the arguments."""
+    """CBOR messages to events."""
 
-    def __init__(
-        self,
-        *,
-        role_key: str = "role",
-        channel: str | None = None,
-        max_bytes: int = MAX_MESSAGE_BYTES,
-        origin: str = "",
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._role_key = role_key
-        self._channel = channel
-        self._max_bytes = max_bytes
-        self._origin = origin
-        self._clock = clock
+    def __init__(self, options: DecoderOptions) -> None:
+        self._options = options
         self._series: _Series | None = None
 
     def forget(self) -> None:
@@ -63,7 +51,7 @@ class DectrisV2Decoder:
         Raises:
             WireError: the message is malformed or hostile.
         """
-        (data,) = fields.views(parts, 1, self._max_bytes)
+        (data,) = fields.views(parts, self._options.max_bytes, 1)
         message = cbor.loads(data)
         if not isinstance(message, dict):
             raise WireError(f"the message must be a CBOR map, not {fields.shown(message)}")
@@ -86,17 +74,18 @@ class DectrisV2Decoder:
             raise WireError(f"image_dtype {fields.shown(dtype)} is not known")
         role = self._role(message)
         count = fields.integer(message, "number_of_images") if "number_of_images" in message else 0
-        series = _Series(
-            series_id, role, fields.quantity(message, "saturation_value"), self._pick(message)
-        )
+        channel = self._pick(message)
+        series = _Series(series_id, role, fields.quantity(message, "saturation_value"), channel)
         start = SeriesStart(
             series_id=series_id,
-            start_time_s=_date_s(message, "arm_date") or self._clock(),
+            start_time_s=_date_s(message, "arm_date") or self._options.clock(),
             image_count=count or None,
             shape=shape,
             dtype=dtype,
             role=role,
             beamline=_beamline(message),
+            flatfield=self._calibration(message, "flatfield", channel),
+            pixel_mask=self._calibration(message, "pixel_mask", channel),
         )
         self._series = series  # only now: a bad start message leaves the state as it was
         return start
@@ -108,41 +97,44 @@ class DectrisV2Decoder:
         series = (
             known
             if known is not None and known.series_id == series_id
-            else _Series(series_id, None, None, self._channel)
+            else _Series(series_id, None, None, self._options.channel)
         )
         try:
             return Frame(
                 series_id=series_id,
                 image_id=image_id,
-                data=decode_image(_channel_data(message, series.channel), self._max_bytes),
-                timestamp_s=_timestamp_s(message) or self._clock(),
+                data=decode_image(_channel_data(message, series.channel), self._options.max_bytes),
+                timestamp_s=_timestamp_s(message) or self._options.clock(),
                 role=self._role(message) or series.role,
-                origin=self._origin,
+                origin=self._options.origin,
                 saturation_value=series.saturation_value,
             )
         except WireError as error:
             raise WireError(str(error), image_id=image_id) from None
 
     def _role(self, message: fields.Fields) -> Role | None:
-        """`user_data[role_key]`, or a `user_data` that is the name of a role itself."""
-        user_data = message.get("user_data")
-        if isinstance(user_data, dict):
-            key = self._role_key
-            return fields.role(user_data.get(key), f"user_data[{key!r}]")
-        if isinstance(user_data, str) and user_data.strip().lower() in set(Role):
-            return Role(user_data.strip().lower())
-        return None
+        return fields.user_role(message.get("user_data"), self._options.role_key)
+
+    def _calibration(self, message: fields.Fields, key: str, channel: str | None) -> Image | None:
+        """The flat field or pixel mask of the channel that is taken, where it is asked for."""
+        images = message.get(key)
+        if not self._options.calibration or images is None:
+            return None
+        if not isinstance(images, dict):
+            raise WireError(f"{key} must be a map of channels, not {fields.shown(images)}")
+        item = next(iter(images.values()), None) if channel is None else images.get(channel)
+        return None if item is None else decode_image(item, self._options.max_bytes)
 
     def _pick(self, message: fields.Fields) -> str | None:
         """The channel that is taken: the one asked for, or the first one announced."""
-        channels = message.get("channels")
+        channels, wanted = message.get("channels"), self._options.channel
         if channels is None:
-            return self._channel
+            return wanted
         if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
             raise WireError(f"channels must be a list of names, not {fields.shown(channels)}")
-        if self._channel is not None and self._channel not in channels:
-            raise WireError(f"channel {self._channel!r} is not one of {fields.shown(channels)}")
-        return self._channel or next(iter(channels), None)
+        if wanted is not None and wanted not in channels:
+            raise WireError(f"channel {wanted!r} is not one of {fields.shown(channels)}")
+        return wanted or next(iter(channels), None)
 
 
 def _series_id(message: fields.Fields) -> str:
@@ -199,20 +191,10 @@ def _timestamp_s(message: fields.Fields) -> float | None:
 
 
 class DectrisV2Encoder:
-    """Events to CBOR messages of one channel; see `cade.wire.encoder` for the arguments."""
+    """Events to CBOR messages of one channel."""
 
-    def __init__(
-        self,
-        *,
-        role_key: str = "role",
-        compression: Compression | None = None,
-        saturation_value: float | None = None,
-        channel: str = "threshold_1",
-    ) -> None:
-        self._role_key = role_key
-        self._compression = compression
-        self._saturation_value = saturation_value
-        self._channel = channel
+    def __init__(self, options: EncoderOptions) -> None:
+        self._options = options
         self._count = 0
         self._start_time_s = 0.0
 
@@ -233,7 +215,7 @@ class DectrisV2Encoder:
         return {"type": kind, "series_id": self._count, "series_unique_id": series_id}
 
     def _user_data(self, role: Role | None) -> dict[str, str] | None:
-        return None if role is None else {self._role_key: role.value}
+        return None if role is None else {self._options.role_key: role.value}
 
     def _date(self) -> cbor2.CBORTag:
         date = datetime.fromtimestamp(self._start_time_s, UTC)
@@ -243,7 +225,7 @@ class DectrisV2Encoder:
         height, width = start.shape or (None, None)
         return self._common("start", start.series_id) | {
             "arm_date": self._date(),
-            "channels": [self._channel],
+            "channels": [_CHANNEL],
             "count_time": start.beamline.exposure_s,
             "image_dtype": start.dtype,
             "image_size_x": width,
@@ -252,7 +234,7 @@ class DectrisV2Encoder:
             "number_of_images": start.image_count,
             "pixel_size_x": start.beamline.pixel_size_m,
             "pixel_size_y": start.beamline.pixel_size_m,
-            "saturation_value": self._saturation_value,
+            "saturation_value": self._options.saturation_value,
             "user_data": self._user_data(start.role),
         }
 
@@ -263,5 +245,5 @@ class DectrisV2Encoder:
             "series_date": self._date(),
             "start_time": [ticks, _TICK_HZ],
             "user_data": self._user_data(frame.role),
-            "data": {self._channel: encode_image(frame.data, self._compression)},
+            "data": {_CHANNEL: encode_image(frame.data, self._options.compression)},
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +24,10 @@ DTYPES = frozenset(f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 1
 
 MAX_TEXT = 200
 """Longest name (series, source) in characters; they end up in file names and logs."""
+
+
+MAX_USER_TEXT = 1 << 20
+"""Longest text of a user that is looked into, in characters."""
 
 
 def shown(value: object) -> str:
@@ -81,6 +87,32 @@ def role(value: object, key: str) -> Role | None:
         raise WireError(f"{key} is {shown(value)}, not one of {known}") from None
 
 
+def user_role(user_data: object, key: str) -> Role | None:
+    """The role in what a user adds to a stream: `{key: role}`, that as JSON, or just a role.
+
+    Anything else is the user's own affair, and names no role.
+    """
+    if isinstance(user_data, str) and len(user_data) <= MAX_USER_TEXT:
+        with contextlib.suppress(ValueError, RecursionError):  # else it is plain text
+            user_data = json.loads(user_data)
+    if isinstance(user_data, str) and user_data.strip().lower() in set(Role):
+        return Role(user_data.strip().lower())
+    return role(user_data.get(key), f"user_data[{key!r}]") if isinstance(user_data, dict) else None
+
+
+def pixel_type(fields: Fields, key: str, order: str = "<") -> np.dtype[Any]:
+    """The numbers of the pixels by their name, such as uint16, in byte order `<` or `>`."""
+    name = text(fields, key)
+    if name not in DTYPES:
+        raise WireError(f"{key} {shown(name)} is not known")
+    return np.dtype(name).newbyteorder("<" if order == "<" else ">")
+
+
+def image_shape_xy(dimensions: object, key: str) -> tuple[int, int]:
+    """`(H, W)` from `[W, H, ...]`, where what stands behind must be 1."""
+    return image_shape(dimensions[::-1] if isinstance(dimensions, list) else dimensions, key)
+
+
 def image_shape(dimensions: object, key: str) -> tuple[int, int]:
     """`(H, W)` from `[..., H, W]`, where what stands before must be 1."""
     if not isinstance(dimensions, Sequence) or isinstance(dimensions, str | memoryview):
@@ -103,12 +135,21 @@ def image_bytes(shape: tuple[int, int], dtype: np.dtype[Any], max_bytes: int) ->
     return size
 
 
-def views(parts: Sequence[Buffer], count: int, max_bytes: int) -> list[memoryview]:
-    """The parts of a message as bytes, if there are as many as expected and not too large."""
-    if len(parts) != count:
-        raise WireError(f"the message has {len(parts)} parts, not {count}")
+def views(parts: Sequence[Buffer], max_bytes: int, *counts: int) -> list[memoryview]:
+    """The parts of a message as bytes, if there are as many as expected and not too large.
+
+    Without `counts` there may be any number.
+    """
+    if counts:
+        expect_parts(parts, *counts)
     found = [memoryview(part).cast("B").toreadonly() for part in parts]
     size = sum(part.nbytes for part in found)
     if size > max_bytes:
         raise WireError(f"the message has {size} bytes, more than the {max_bytes} allowed")
     return found
+
+
+def expect_parts(parts: Sequence[Buffer], *counts: int) -> None:
+    """Refuse a message that has not one of these numbers of parts."""
+    if len(parts) not in counts:
+        raise WireError(f"the message has {len(parts)} parts, not {' or '.join(map(str, counts))}")

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from cade.errors import UsageError
 from cade.wire.array_1_0 import Array10Decoder, Array10Encoder
 from cade.wire.codec import MAX_MESSAGE_BYTES, Decoder, Encoder
-from cade.wire.compression import Compression
+from cade.wire.compression import COMPRESSIONS, Compression
+from cade.wire.dectris_v1 import DectrisV1Decoder, DectrisV1Encoder
 from cade.wire.dectris_v2 import DectrisV2Decoder, DectrisV2Encoder
+from cade.wire.karabo import KaraboDecoder, KaraboEncoder
+from cade.wire.odin import OdinDecoder, OdinEncoder
+from cade.wire.options import DecoderOptions, EncoderOptions
+from cade.wire.stins import StinsDecoder, StinsEncoder
 
-FORMATS = ("dectris-v2", "array-1.0")
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    decoder: Callable[[DecoderOptions], Decoder]
+    encoder: Callable[[EncoderOptions], Encoder]
+    compressions: tuple[Compression, ...] = ()
+
+
+_FORMATS = {
+    "dectris-v2": _Format(DectrisV2Decoder, DectrisV2Encoder, COMPRESSIONS),
+    "dectris-v1": _Format(DectrisV1Decoder, DectrisV1Encoder, COMPRESSIONS),
+    "array-1.0": _Format(Array10Decoder, Array10Encoder),
+    "odin": _Format(OdinDecoder, OdinEncoder, COMPRESSIONS),
+    "karabo": _Format(KaraboDecoder, KaraboEncoder),
+    "stins": _Format(StinsDecoder, StinsEncoder, ("bslz4",)),
+}
+
+FORMATS = tuple(_FORMATS)
 
 
 def decoder(
@@ -19,6 +42,7 @@ def decoder(
     *,
     role_key: str = "role",
     channel: str | None = None,
+    calibration: bool = False,
     max_bytes: int = MAX_MESSAGE_BYTES,
     origin: str = "",
     clock: Callable[[], float] = time.time,
@@ -28,21 +52,19 @@ def decoder(
     Args:
         name: one of `FORMATS`.
         role_key: key of the header or of `user_data` that names the role.
-        channel: detector channel to take, the first one if None.
+        channel: which of several images is taken, the first one if None: a detector channel
+            (dectris-v2), a dataset (odin), a number from 1 (stins) or source[key] (karabo).
+        calibration: decode the detector's flat field and pixel mask, where it sends them.
         max_bytes: largest message, and largest image in it once decompressed.
         origin: what `Frame.origin` is to say, usually the endpoint.
         clock: Unix time in s, for messages that carry none.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or its extra is not installed.
     """
-    if name == "dectris-v2":
-        return DectrisV2Decoder(
-            role_key=role_key, channel=channel, max_bytes=max_bytes, origin=origin, clock=clock
-        )
-    if name == "array-1.0":
-        return Array10Decoder(role_key=role_key, max_bytes=max_bytes, origin=origin, clock=clock)
-    raise _unknown(name)
+    return _format(name).decoder(
+        DecoderOptions(role_key, channel, calibration, max_bytes, origin, clock)
+    )
 
 
 def encoder(
@@ -52,21 +74,19 @@ def encoder(
     compression: Compression | None = None,
     saturation_value: float | None = None,
 ) -> Encoder:
-    """A fresh encoder of the named format; array-1.0 carries no compression and no saturation.
+    """A fresh encoder of the named format; only DECTRIS's carry a saturation.
 
     Raises:
-        UsageError: there is no such format, or it cannot carry what is asked.
+        UsageError: there is no such format, it cannot carry what is asked, or its extra is not
+            installed.
     """
-    if name == "dectris-v2":
-        return DectrisV2Encoder(
-            role_key=role_key, compression=compression, saturation_value=saturation_value
-        )
-    if name == "array-1.0":
-        if compression is not None:
-            raise UsageError(f"array-1.0 carries no {compression}: send it uncompressed")
-        return Array10Encoder(role_key=role_key)
-    raise _unknown(name)
+    found = _format(name)
+    if compression is not None and compression not in found.compressions:
+        raise UsageError(f"{name} carries no {compression}: send it uncompressed")
+    return found.encoder(EncoderOptions(role_key, compression, saturation_value))
 
 
-def _unknown(name: str) -> UsageError:
-    return UsageError(f"wire format {name!r} is not known; known are {', '.join(FORMATS)}")
+def _format(name: str) -> _Format:
+    if name not in _FORMATS:
+        raise UsageError(f"wire format {name!r} is not known; known are {', '.join(FORMATS)}")
+    return _FORMATS[name]

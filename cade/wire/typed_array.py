@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import cbor2
 import numpy as np
@@ -12,22 +12,27 @@ from cade.wire.cbor import Tag
 from cade.wire.codec import WireError
 from cade.wire.compression import Compression, compress, decompress
 from cade.wire.fields import image_bytes, image_shape, shown
+from cade.wire.quadruple import FLOAT128_BYTES, float128_as_float64
+from cade.wire.raw_image import native_image
 
 ROW_MAJOR, COLUMN_MAJOR, COMPRESSED = 40, 1040, 56500
 
-# RFC 8746 table 1 without the 128-bit floats (83, 87); 68 is uint8 with clamped arithmetic.
+# RFC 8746 table 1; 68 is uint8 with clamped arithmetic.
 DTYPES = {
     64: "|u1", 65: ">u2", 66: ">u4", 67: ">u8", 68: "|u1", 69: "<u2", 70: "<u4", 71: "<u8",
     72: "|i1", 73: ">i2", 74: ">i4", 75: ">i8", 77: "<i2", 78: "<i4", 79: "<i8",
     80: ">f2", 81: ">f4", 82: ">f8", 84: "<f2", 85: "<f4", 86: "<f8",
 }  # fmt: skip
+FLOAT128: dict[int, Literal["big", "little"]] = {83: "big", 87: "little"}
+"""The types that numpy has not."""
+
 _TAGS = {dtype: tag for tag, dtype in reversed(DTYPES.items())}
 
 
 def decode_image(item: object, max_bytes: int) -> NDArray[Any]:
     """`(H, W)` image of a tag 40 or 1040 item, in native byte order and read-only.
 
-    An uncompressed little-endian image is a view of the message.
+    An uncompressed little-endian image is a view of the message. 128-bit floats become float64.
 
     Raises:
         WireError: not such an item, or sizes that contradict each other or the limit.
@@ -38,17 +43,17 @@ def decode_image(item: object, max_bytes: int) -> NDArray[Any]:
         raise WireError(f"tag {item.number} must hold dimensions and data")
     dimensions, typed = item.value
     shape = image_shape(dimensions, "shape of the image")
-    if not isinstance(typed, Tag) or typed.number not in DTYPES:
+    if not isinstance(typed, Tag) or typed.number not in DTYPES.keys() | FLOAT128.keys():
         number = typed.number if isinstance(typed, Tag) else shown(typed)
         raise WireError(f"the image's data has no known typed-array tag: {number}")
-    dtype = np.dtype(DTYPES[typed.number])
-    data = _bytes(typed.value, image_bytes(shape, dtype, max_bytes))
-    flat = np.frombuffer(data, dtype)
-    image = flat.reshape(shape, order="F" if item.number == COLUMN_MAJOR else "C")
-    if not dtype.isnative:
-        image = image.astype(dtype.newbyteorder("="))
-    image.flags.writeable = False
-    return image
+    if typed.number in FLOAT128:
+        size = FLOAT128_BYTES * image_bytes(shape, np.dtype("u1"), max_bytes // FLOAT128_BYTES)
+        dtype, data = np.dtype(float), _bytes(typed.value, size)
+        data = float128_as_float64(data, FLOAT128[typed.number]).view(np.uint8)
+    else:
+        dtype = np.dtype(DTYPES[typed.number])
+        data = _bytes(typed.value, image_bytes(shape, dtype, max_bytes))
+    return native_image(data, shape, dtype, "F" if item.number == COLUMN_MAJOR else "C")
 
 
 def _bytes(value: object, size_bytes: int) -> memoryview | NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from cade.files import read_frames
 from cade.frames import Beamline, Image, Role
 from cade.wire import FORMATS
 from cade.wire.compression import Compression
-from simulator.emulator import EmulatedSeries, Emulator, EmulatorSummary, SocketKind
+from simulator.emulator import EmulatedSeries, Emulator, EmulatorSummary
 from simulator.faults import Faults
 
 HELP = "a detector that publishes simulated or stored frames"
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--frames", required=True, type=_positive_int, metavar="N", help="images")
     parser.add_argument(
-        "--socket", choices=("push", "pub"), help="default: push for dectris-v2, pub for array-1.0"
+        "--socket", choices=("push", "pub", "rep"), help="default: what the format's detector binds"
     )
     parser.add_argument("--rate", type=_positive, metavar="HZ", help="images/s; default: no limit")
     parser.add_argument(
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     compression = parser.add_mutually_exclusive_group()
     compression.add_argument(
-        "--bslz4", action="store_true", help="compress the images (dectris-v2: the default)"
+        "--bslz4", action="store_true", help="compress the images (DECTRIS: the default)"
     )
     compression.add_argument("--no-compression", action="store_true", help="do not compress")
     images = parser.add_argument_group("stored frames, instead of simulated ones")
@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--source", type=Path, nargs="+", metavar="FILE", help="TIFF, HDF5 or .npy; repeated"
     )
     images.add_argument("--role", choices=tuple(Role), help="what the stream says they are")
+    images.add_argument(
+        "--reference", type=Path, nargs="+", metavar="FILE", help="sent before, as references"
+    )
     simulated = parser.add_argument_group("simulated frames: references, then samples")
     simulated.add_argument(
         "--shape", type=_positive_int, nargs=2, default=(512, 512), metavar=("H", "W"), help="px"
@@ -66,11 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Publish, and say what was sent."""
-    default: SocketKind = "push" if arguments.format == "dectris-v2" else "pub"
     with Emulator(
         arguments.format,
         arguments.endpoint,
-        socket=arguments.socket or default,
+        socket=arguments.socket,
         rate_hz=arguments.rate,
         compression=_compression(arguments),
         role_key=arguments.role_key,
@@ -88,20 +90,32 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _stored(arguments: argparse.Namespace) -> list[EmulatedSeries]:
     """The files' frames as one series, from the beginning again when they run out."""
-    images = [image for file in arguments.source for image in read_frames(file)]
+    images = _read("--source", arguments.source)
+    role = Role(arguments.role) if arguments.role else None
+    series = [EmulatedSeries(role, arguments.frames, itertools.cycle(images))]
+    if arguments.reference:
+        references = _read("--reference", arguments.reference)
+        series.insert(0, EmulatedSeries(Role.REFERENCE, len(references), references))
+    return series
+
+
+def _read(option: str, files: list[Path]) -> list[Image]:
+    images = [image for file in files for image in read_frames(file)]
     if not images:
-        raise UsageError(f"{arguments.source[0]}: has no frames to publish")
+        raise UsageError(f"{files[0]}: has no frames to publish")
     for image in images:
         if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
-            raise UsageError("--source: the files' frames differ in shape or dtype; use equal ones")
-    role = Role(arguments.role) if arguments.role else None
-    return [EmulatedSeries(role, arguments.frames, itertools.cycle(images))]
+            raise UsageError(
+                f"{option}: the files' frames differ in shape or dtype; use equal ones"
+            )
+    return images
 
 
 def _simulated(arguments: argparse.Namespace) -> list[EmulatedSeries]:
     """References and samples, each a series."""
-    if arguments.role:
-        raise UsageError("--role goes with --source; simulated frames know their roles")
+    if arguments.role or arguments.reference:
+        option = "--role" if arguments.role else "--reference"
+        raise UsageError(f"{option} goes with --source; simulated frames know their roles")
     from simulator.scan import demo_frames  # pulls in the simulation
 
     height, width = arguments.shape
@@ -116,7 +130,8 @@ def _simulated(arguments: argparse.Namespace) -> list[EmulatedSeries]:
 
 
 def _compression(arguments: argparse.Namespace) -> Compression | None:
-    wanted = arguments.bslz4 or (arguments.format == "dectris-v2" and not arguments.no_compression)
+    by_default = arguments.format.startswith("dectris") and not arguments.no_compression
+    wanted = arguments.bslz4 or by_default
     return "bslz4" if wanted else None
 
 

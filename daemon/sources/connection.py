@@ -32,18 +32,24 @@ _OPTIONS = {
 }
 
 
+_REQUEST = b"next"
+"""What a karabo bridge waits for before it sends a train."""
+
+_SOCKETS = {"pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
+
+
 class Connection:
-    """A PULL or SUB socket; make, use and close it in one thread.
+    """A PULL, SUB or REQ socket; make, use and close it in one thread.
 
     Raises:
         CadeError: the endpoint cannot be bound or connected to.
     """
 
     def __init__(self, settings: StreamSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        self._settings = settings
+        self._settings, self._context = settings, context
         self._lost_s: float | None = None
-        self._socket = context.socket(zmq.PULL if settings.socket == "pull" else zmq.SUB)
-        self._monitor = self._socket.get_monitor_socket(_LOST | _ALIVE)
+        self._asked = False
+        self._make_socket()
         try:
             self._open()
         except zmq.ZMQError as error:
@@ -53,6 +59,10 @@ class Connection:
                 f"stream: cannot {verb} {settings.endpoint}: {error.strerror}; "
                 "check `endpoint` and `bind` of the source"
             ) from error
+
+    def _make_socket(self) -> None:
+        self._socket = self._context.socket(_SOCKETS[self._settings.socket])
+        self._monitor = self._socket.get_monitor_socket(_LOST | _ALIVE)
 
     def _open(self) -> None:
         for option, value in _OPTIONS.items():
@@ -66,11 +76,23 @@ class Connection:
         else:
             self._socket.connect(self._settings.endpoint)
 
+    def request(self) -> None:
+        """Ask for the next message where the sender waits for that, unless it has been asked."""
+        if self._settings.socket != "req" or self._asked:
+            return
+        try:
+            self._socket.send(_REQUEST, zmq.NOBLOCK)
+        except zmq.Again:
+            return  # nobody is connected
+        self._asked = True
+
     def receive(self, timeout_s: float) -> list[Buffer] | None:
         """The parts of the next message, views of ZeroMQ's memory; None if there is none."""
         if not self._socket.poll(round(timeout_s * 1000)):
             return None
-        return [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
+        parts: list[Buffer] = [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
+        self._asked = False
+        return parts
 
     def restore(self) -> str | None:
         """Connect again if ZeroMQ has given up; call it when nothing is waiting.
@@ -81,21 +103,38 @@ class Connection:
         Returns:
             What happened, if it did.
         """
+        retried = False
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)["event"]
-            self._lost_s = time.monotonic() if event & _LOST else None
+            if event & _LOST:
+                self._lost_s = time.monotonic()
+            else:
+                retried = retried or self._lost_s is not None
+                self._lost_s = None
+        if retried and self._asked:
+            self._ask_anew()
         if self._settings.bind or self._lost_s is None:
             return None
         if time.monotonic() - self._lost_s < _RETRY_S:
             return None
         self._lost_s = None
-        self._socket.disconnect(self._settings.endpoint)
-        self._socket.connect(self._settings.endpoint)
+        if self._asked:
+            self._ask_anew()
+        else:
+            self._socket.disconnect(self._settings.endpoint)
+            self._socket.connect(self._settings.endpoint)
         limit = _OVERSIZE * self._settings.max_message_bytes
         return (
             f"the connection broke on a message above {limit} bytes, or on a peer that does not "
             "speak ZeroMQ; connected again"
         )
+
+    def _ask_anew(self) -> None:
+        """The peer has vanished with the request, and only a fresh REQ socket may ask again."""
+        self.close()
+        self._make_socket()
+        self._open()
+        self._asked = False
 
     def close(self) -> None:
         """Close the socket; what it still holds is lost."""

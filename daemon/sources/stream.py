@@ -61,6 +61,7 @@ class StreamSource:
     def _receive(self, connection: Connection, stop: threading.Event) -> Iterator[Event]:
         last_s = time.monotonic()
         while not stop.is_set():
+            connection.request()
             parts = connection.receive(_POLL_S)
             if parts is not None:
                 yield from self._decode(parts)

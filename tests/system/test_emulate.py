@@ -82,6 +82,18 @@ def test_stored_frames_with_faults(source_file: Path) -> None:
     np.testing.assert_array_equal(good, FRAMES[[0, 1, 2, 0, 1, 2, 0]])
 
 
+def test_references_before_the_frames(source_file: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "references.npy", FRAMES[:2])
+    files = ["--source", str(source_file), "--reference", str(tmp_path / "references.npy")]
+    words = ["--format", "stins", "--frames", "3", *files, "--role", "sample", "--bslz4"]
+    with emulate(*words) as (process, endpoint):
+        events = receive(endpoint, 5, format="stins")
+        assert process.wait(timeout=60) == 0
+    good = [event for event in events if isinstance(event, Frame)]
+    assert [frame.role for frame in good] == [Role.REFERENCE] * 2 + [Role.SAMPLE] * 3
+    np.testing.assert_array_equal([frame.data for frame in good], FRAMES[[0, 1, 0, 1, 2]])
+
+
 def test_array_1_0_is_published(source_file: Path) -> None:
     words = ["--format", "array-1.0", "--frames", "3", "--source", str(source_file)]
     with emulate(*words) as (process, endpoint):
@@ -140,6 +152,8 @@ def test_role_without_source(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--format", "dectris-v2", "--frames", "1", "--endpoint", "tcp://127.0.0.1:*"]
     assert commands.main(["emulate", *words, "--role", "flat"]) == 2
     assert "--role goes with --source" in capsys.readouterr().err
+    assert commands.main(["emulate", *words, "--reference", "a.npy"]) == 2
+    assert "--reference goes with --source" in capsys.readouterr().err
 
 
 def test_frames_that_differ(

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
+import karabo_bridge
 import numpy as np
 import pytest
 import zmq
@@ -22,13 +23,16 @@ from cade.frames import (
     SeriesEnd,
     SeriesStart,
 )
+from cade.wire import FORMATS
 from cade.wire.compression import Compression
 from daemon.settings import StreamSettings
 from daemon.sources.stream import StreamSource
-from simulator.emulator import EmulatedSeries, Emulator, EmulatorSummary, SocketKind
+from simulator.emulator import SOCKETS, EmulatedSeries, Emulator, EmulatorSummary, SocketKind
 from simulator.faults import Faults
 
 LOOPBACK = "tcp://127.0.0.1:*"
+WITH_END = ("dectris-v2", "dectris-v1", "stins")
+RECEIVERS = {"push": "pull", "pub": "sub", "rep": "req"}
 
 
 def images(count: int, first: int = 0) -> list[Image]:
@@ -61,10 +65,12 @@ def receive(
         thread.start()
         events = []
         messages = sum(one.image_count for one in sent) + faults.total
+        ends = len(sent) if settings["format"] in WITH_END else len(sent) - 1
         for event in source.events(stop):
             events.append(event)
-            if Counter(type(e) for e in events)[Frame] + rejections(events) == messages:
-                stop.set()
+            kinds = Counter(type(e) for e in events)
+            if kinds[Frame] + rejections(events) == messages and kinds[SeriesEnd] == ends:
+                stop.set()  # not before: what is sent to nobody is waited for
         thread.join()
     return events, summaries[0]
 
@@ -103,6 +109,70 @@ def test_dectris_v2(compression: Compression | None) -> None:
     assert summary.size_bytes > 0
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_over_what_its_detector_binds(name: str) -> None:
+    """Good images pass, and every broken message is refused."""
+    strays = 2 if name in WITH_END else 0
+    faults = Faults(truncate=2, corrupt=6, wrong_shape=1, stray=strays)
+    events, summary = receive(
+        Emulator(name, LOOPBACK), series(), faults, format=name, socket=RECEIVERS[SOCKETS[name]]
+    )
+    starts = [event.role for event in events if isinstance(event, SeriesStart)]
+    assert starts == [Role.REFERENCE, Role.SAMPLE]
+    good = [frame for frame in frames(events) if frame.data.shape == (6, 5)]
+    assert [frame.data[0, 0] for frame in good] == [0, 1, *range(100, 108)]
+    assert [frame.role for frame in good] == [Role.REFERENCE] * 2 + [Role.SAMPLE] * 8
+    assert sum(frame.data.shape != (6, 5) for frame in frames(events)) == 1
+    reasons = Counter(event.reason for event in events if isinstance(event, Rejected))
+    assert reasons == Counter({Reason.MALFORMED: 8, Reason.NO_SERIES: strays})
+    assert summary.faults == faults
+
+
+@pytest.mark.parametrize("socket", SOCKETS.values())
+def test_karabo_over_every_socket(socket: SocketKind) -> None:
+    emulator = Emulator("karabo", LOOPBACK, socket=socket)
+    events, _ = receive(emulator, series(), Faults(), format="karabo", socket=RECEIVERS[socket])
+    assert [frame.data[0, 0] for frame in frames(events)] == [0, 1, *range(100, 108)]
+
+
+def test_karabo_as_its_own_package_reads_it() -> None:
+    emulator = Emulator("karabo", LOOPBACK)
+
+    def publish() -> None:
+        with emulator:
+            emulator.publish(series())
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    with karabo_bridge.Client(emulator.endpoint, timeout=60) as client:
+        trains = [client.next() for _ in range(10)]
+    thread.join()
+    values = [next(iter(data.values())) for data, _ in trains]
+    found = [value["data.image.pixels"][0, 0] for value in values]
+    assert found == [0, 1, *range(100, 108)]
+    assert {value["role"] for value in values} == {"reference", "sample"}
+
+
+def test_wrong_request_is_answered_and_the_next_one_served() -> None:
+    emulator = Emulator("karabo", LOOPBACK)
+    one = [EmulatedSeries(None, 1, images(1))]
+
+    def publish() -> None:
+        with emulator:
+            emulator.publish(one)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    with zmq.Context() as context, context.socket(zmq.REQ) as asker:
+        asker.linger = 0
+        asker.connect(emulator.endpoint)
+        asker.send(b"hello")
+        assert asker.recv() == b"Error: bad request hello"
+        asker.send(b"next")
+        assert len(asker.recv_multipart()) == 4
+    thread.join()
+
+
 @pytest.mark.parametrize(("socket", "receiver"), [("push", "pull"), ("pub", "sub")])
 def test_array_1_0(socket: SocketKind, receiver: str) -> None:
     emulator = Emulator("array-1.0", LOOPBACK, socket=socket)
@@ -137,7 +207,7 @@ def test_rate_does_not_change_what_is_sent() -> None:
     assert len(list(frames(events))) == 10
 
 
-@pytest.mark.parametrize("socket", ["push", "pub"])
+@pytest.mark.parametrize("socket", ["push", "pub", "rep"])
 def test_nobody_receives(socket: SocketKind) -> None:
     with (
         pytest.raises(CadeError, match=r"nobody received on tcp://127\.0\.0\.1:\d+ for 0.01 s"),
@@ -155,7 +225,7 @@ def test_endpoint_in_use() -> None:
 
 
 def test_nothing_to_publish() -> None:
-    with Emulator("array-1.0", LOOPBACK, timeout_s=0.01) as emulator:
+    with Emulator("dectris-v2", LOOPBACK, timeout_s=0.01) as emulator:
         for empty in ([], [EmulatedSeries(None, 0, [])]):
             with pytest.raises(UsageError, match="nothing to publish"):
                 emulator.publish(empty)
@@ -172,5 +242,7 @@ def test_strays_need_an_end() -> None:
 
 
 def test_compression_that_the_format_has_not() -> None:
-    with pytest.raises(UsageError, match=r"array-1\.0 carries no bslz4"):
-        Emulator("array-1.0", LOOPBACK, compression="bslz4")
+    compression: Compression
+    for name, compression in (("array-1.0", "bslz4"), ("karabo", "lz4"), ("stins", "lz4")):
+        with pytest.raises(UsageError, match=f"{name} carries no {compression}"):
+            Emulator(name, LOOPBACK, compression=compression)

@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import cbor2
+import karabo_bridge
 import numpy as np
 import pytest
 import zmq
+from pydantic import ValidationError
 
 from cade.errors import CadeError
 from cade.frames import Event, Frame, Reason, Rejected, Role, SeriesEnd, SeriesStart
 from cade.wire import Buffer, Encoder, encoder
 from daemon.settings import StreamSettings
 from daemon.sources.stream import StreamSource
+from simulator.emulator import EmulatedSeries, Emulator
 
 PATIENCE_S = 30.0
 PIXELS = np.arange(12, dtype="u2").reshape(3, 4)
@@ -203,6 +206,73 @@ def test_array_1_0_over_pub(context: Context) -> None:
         assert [kind(run.next()) for _ in range(3)] == [SeriesStart, Frame, SeriesEnd]
         detector.image("a", 6)  # after a silence the same source begins a series
         assert [kind(run.next()) for _ in range(3)] == [SeriesStart, Frame, SeriesEnd]
+
+
+@pytest.mark.parametrize(("server", "receiver"), [("REP", "req"), ("PUSH", "pull")])
+def test_karabo_bridge_of_its_own_package(context: Context, server: str, receiver: str) -> None:
+    with karabo_bridge.ServerInThread("tcp://127.0.0.1:*", sock=server) as bridge:
+        settings = {"format": "karabo", "socket": receiver, "endpoint": bridge.endpoint}
+        with running(context, **settings) as run:
+            for train in range(1, 5):
+                about = {"cam": {"timestamp": 1e9, "timestamp.tid": train}}
+                bridge.feed({"cam": {"data.image.pixels": PIXELS + train}}, about)
+            start, *frames = [run.next() for _ in range(5)]
+    assert isinstance(start, SeriesStart)
+    assert start.lossy
+    good = [frame for frame in frames if isinstance(frame, Frame)]
+    assert [frame.image_id for frame in good] == [0, 1, 2, 3]
+    np.testing.assert_array_equal(good[-1].data, PIXELS + 4)
+
+
+def test_bridge_that_restarts_is_asked_again(context: Context) -> None:
+    """Also where it has vanished with a request."""
+    series = [EmulatedSeries(Role.SAMPLE, 2, [PIXELS, PIXELS])]
+    first = Emulator("karabo", "tcp://127.0.0.1:*")
+    with running(context, format="karabo", socket="req", endpoint=first.endpoint) as run:
+        with first:
+            first.publish(series)
+            assert [kind(run.next()) for _ in range(3)] == [SeriesStart, Frame, Frame]
+        with Emulator("karabo", first.endpoint) as second:
+            second.publish(series)
+            kinds = [kind(run.next()) for _ in range(4)]
+    assert kinds == [SeriesEnd, SeriesStart, Frame, Frame]
+
+
+def test_only_a_karabo_bridge_is_asked() -> None:
+    with pytest.raises(ValidationError, match="socket = 'req' goes with format = 'karabo'"):
+        StreamSettings(format="odin", endpoint="tcp://127.0.0.1:1", socket="req")
+    with pytest.raises(ValidationError, match="leave bind = true out"):
+        StreamSettings(format="karabo", endpoint="tcp://127.0.0.1:1", socket="req", bind=True)
+
+
+def test_odin_live_view_of_one_dataset(context: Context) -> None:
+    settings = {"format": "odin", "socket": "sub", "silence_s": 0.01, "channel": "data"}
+    with (
+        closing(Detector(context, zmq.XPUB, "odin")) as detector,
+        running(context, **settings, endpoint=detector.endpoint) as run,
+    ):
+        assert detector.socket.poll(round(PATIENCE_S * 1000))
+        detector.image("a", 5)
+        assert [kind(run.next()) for _ in range(3)] == [SeriesStart, Frame, SeriesEnd]
+
+
+@pytest.mark.parametrize("wire_format", ["dectris-v1", "stins"])
+def test_late_images_of_other_formats(context: Context, wire_format: str) -> None:
+    """Before a start, repeated, and after the end."""
+    with (
+        closing(Detector(context, zmq.PUSH, wire_format)) as detector,
+        running(context, format=wire_format, endpoint=detector.endpoint) as run,
+    ):
+        detector.image("a", 0)
+        detector.start("a")
+        detector.image("a", 0)
+        detector.image("a", 0)
+        detector.end("a")
+        detector.image("a", 1)
+        kinds = [kind(run.next()) for _ in range(6)]
+    assert kinds == [
+        Reason.NO_SERIES, SeriesStart, Frame, Reason.REPEATED, SeriesEnd, Reason.NO_SERIES,
+    ]  # fmt: skip
 
 
 def test_bound_source(context: Context) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import bitshuffle
 import h5py
 import hdf5plugin
+import lz4.block
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +17,15 @@ from hypothesis.extra import numpy as hnp
 
 from cade.frames import Image
 from cade.wire import WireError
-from cade.wire.compression import COMPRESSIONS, MAX_BLOCKS, Compression, compress, decompress
+from cade.wire.compression import (
+    COMPRESSIONS,
+    MAX_BLOCKS,
+    Compression,
+    compress,
+    compress_bare,
+    decompress,
+    decompress_any,
+)
 
 RNG = np.random.default_rng(2)
 HEADER = struct.Struct(">QI")
@@ -57,6 +67,54 @@ def test_round_trip(image: Image, algorithm: Compression) -> None:
 def test_larger_than_a_block(algorithm: Compression) -> None:
     image = RNG.poisson(30, (100, 1001)).astype("u2")
     np.testing.assert_array_equal(decoded(compress(image, algorithm), algorithm, image), image)
+
+
+@given(
+    image=hnp.arrays(
+        st.sampled_from(["u1", "u2", "u4", "f8"]),
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=90),
+    ),
+    algorithm=st.sampled_from(COMPRESSIONS),
+    framed=st.booleans(),
+)
+def test_with_and_without_header(image: Image, algorithm: Compression, framed: bool) -> None:
+    payload = memoryview((compress if framed else compress_bare)(image, algorithm))
+    data = decompress_any(payload, algorithm, image.dtype.itemsize, image.nbytes)
+    assert data.tobytes() == image.tobytes()
+
+
+def test_what_the_packages_make_without_header() -> None:
+    image = RNG.poisson(30, (100, 1001)).astype("u2")
+    for algorithm, packed in (
+        ("bslz4", bitshuffle.compress_lz4(image).tobytes()),
+        ("lz4", lz4.block.compress(image.tobytes(), store_size=False)),
+    ):
+        data = decompress_any(memoryview(packed), algorithm, 2, image.nbytes)
+        assert data.tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("algorithm", COMPRESSIONS)
+@pytest.mark.parametrize(
+    ("payload", "size", "complaint"),
+    [
+        (b"", 100, "too few for the header|cannot hold 100"),
+        (b"\xff" * 40, 400, "beyond the end|does not decompress"),
+        (b"\x10\x41" * 20, 1 << 40, "cannot hold 1099511627776"),
+        (bytes(4) + b"\xff" * 40, 400, "declares 4294967295 bytes"),
+        (b"\x10\x41" * 20, 5000, "beyond the end|decompress|bytes, not 5000"),
+    ],
+)
+def test_hostile_bytes_without_header(
+    algorithm: Compression, payload: bytes, size: int, complaint: str
+) -> None:
+    with pytest.raises(WireError, match=complaint):
+        decompress_any(memoryview(payload), algorithm, 2, size)
+
+
+def test_one_block_has_a_largest_size() -> None:
+    payload = memoryview(bytes(1 << 23))[4:]
+    with pytest.raises(WireError, match="are too many for one block"):
+        decompress_any(memoryview(b"\1\1\1\1" + payload), "lz4", 1, 0x7E000001)
 
 
 IMAGE = np.repeat(np.arange(64, dtype="u2"), 200).reshape(64, 200)
