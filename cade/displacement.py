@@ -35,3 +35,10 @@ class Refraction(Generic[Array]):
 
     x_rad: Array
     y_rad: Array
+
+
+def focusing(ux_px: torch.Tensor, uy_px: torch.Tensor) -> torch.Tensor:
+    """det(1 − ∇u) of displacements `(..., H, W)`: the light that refraction gathers or spreads."""
+    ux_y, ux_x = torch.gradient(ux_px, dim=(-2, -1))
+    uy_y, uy_x = torch.gradient(uy_px, dim=(-2, -1))
+    return (1 - ux_x) * (1 - uy_y) - ux_y * uy_x

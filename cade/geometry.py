@@ -91,6 +91,11 @@ class Geometry:
         """Pitch p/M of the detector pixels in the sample plane, in m."""
         return self.pixel_size_m / self.magnification
 
+    @property
+    def pixels_per_rad(self) -> float:
+        """How far an angle moves its ray between sample and detector, R2/p in detector pixels."""
+        return (self.sample_distance_m or self.distance_m) / self.pixel_size_m
+
 
 def refraction_angle(displacement: Displacement[Array], geometry: Geometry) -> Refraction[Array]:
     """Refraction angle α = u·p/d in rad (paper eq. 7), `(..., H, W)` as the displacement."""

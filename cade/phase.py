@@ -15,6 +15,7 @@ from cade.errors import UsageError
 from cade.geometry import Geometry
 from cade.plane import fitted_plane, frame_mean, plane
 from cade.poisson import PoissonSolver
+from cade.sample_plane import to_sample_plane
 from cade.staggered import Edges, differences, edge_weights, integrals
 
 TOLERANCE_RAD = 1e-5
@@ -63,6 +64,10 @@ class PhaseIntegrator:
     where g_ab integrates the measured slope from a to b (`cade.staggered.integrals`) and w is the
     harmonic mean of the two weights. Nothing is assumed beyond the border or in holes.
 
+    Angles are given where they were measured, on the detector. Where a ray moves by more than 2 px
+    they are first taken to where it left the sample (`cade.sample_plane`), and so is the phase;
+    pixels of the sample whose rays miss the detector are invalid then.
+
     Frames whose pixels are all valid and of equal weight are solved directly by cosine transforms.
     The others go through conjugate gradients preconditioned with that direct solver (Ghiglia and
     Romero, JOSA A 11, 107, 1994) until the estimated error is below `TOLERANCE_RAD` rms; a
@@ -106,13 +111,17 @@ class PhaseIntegrator:
     ) -> Array:
         """As `integrate_phase`, for frames of this integrator's shape."""
         like = refraction.x_rad
-        scale = geometry.wavenumber_per_m * geometry.sample_pixel_m
-        x = self._tensor(refraction.x_rad, "x_rad") * scale
-        y = self._tensor(refraction.y_rad, "y_rad") * scale
+        x = self._tensor(refraction.x_rad, "x_rad")
+        y = self._tensor(refraction.y_rad, "y_rad")
         w = None if weights is None else self._tensor(weights, "weights")
         if x.shape != y.shape or (w is not None and w.shape[0] not in (1, x.shape[0])):
             counts = [0 if frames is None else frames.shape[0] for frames in (x, y, w)]
             raise UsageError(f"phase: numbers of frames differ: x, y, weights have {counts}")
+        if w is not None and bool(((w < 0) | w.isinf()).any()):
+            raise UsageError("phase: weights must be finite and not negative (0 or NaN = invalid)")
+        x, y, w = _at_sample(x, y, w, geometry)
+        scale = geometry.wavenumber_per_m * geometry.sample_pixel_m
+        x, y = x * scale, y * scale
         valid, w = _pixel_weights(x, y, w)
         phase = self._integrate(x, y, valid, w)
         phase = _level(phase, valid, remove_tilt).to(torch.float32).reshape(like.shape)
@@ -179,6 +188,19 @@ class PhaseIntegrator:
         return phase.add_(slope)
 
 
+def _at_sample(
+    x_rad: torch.Tensor, y_rad: torch.Tensor, weights: torch.Tensor | None, geometry: Geometry
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Angles and weights `(N, H, W)` where the rays left the sample (`cade.sample_plane`)."""
+    moved_px = torch.stack([x_rad, y_rad], dim=1) * geometry.pixels_per_rad
+    if weights is None:
+        x_rad, y_rad = to_sample_plane(torch.stack([x_rad, y_rad], dim=1), moved_px).unbind(1)
+        return x_rad, y_rad, None
+    fields = torch.stack([x_rad, y_rad, weights.expand_as(x_rad)], dim=1)
+    x_rad, y_rad, weights = to_sample_plane(fields, moved_px).unbind(1)
+    return x_rad, y_rad, weights
+
+
 def _pixel_weights(
     x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -186,8 +208,6 @@ def _pixel_weights(
     valid = x.isfinite() & y.isfinite()
     if weights is None:
         return valid, valid.to(x.dtype)
-    if bool(((weights < 0) | weights.isinf()).any()):
-        raise UsageError("phase: weights must be finite and not negative (0 or NaN = invalid)")
     valid = valid & (weights > 0)
     mask = valid.to(x.dtype)
     weights = weights.expand_as(x).masked_fill(~valid, 0)

@@ -1,4 +1,4 @@
-"""The CADE tracker: a trained network on normalised frames of any size."""
+"""The CADE tracker: a coarse stage and a trained network on normalised frames of any size."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from cade.displacement import Displacement
 from models.architectures import channels_last
+from models.coarse import RANGE_PX, coarse_displacement, settled_sample
 from models.normalisation import normalise
 from models.tiling import tiles
 from models.tracker import Provenance, Tracker
@@ -46,7 +47,11 @@ class CadeTracker(Tracker):
         self.tile_px = tile_px or _affordable_bytes(device) // network.bytes_per_px
         self.provenance = Provenance(
             tracker="cade",
-            parameters={"architecture": card.architecture, "halo_px": network.REACH_PX},
+            parameters={
+                "architecture": card.architecture,
+                "halo_px": network.REACH_PX,
+                "range_px": RANGE_PX,
+            },
             weights=card.name,
             weights_sha256=card.sha256,
             has_sigma=network.CLAIMS_SIGMA,
@@ -59,16 +64,16 @@ class CadeTracker(Tracker):
         self, reference: torch.Tensor, sample: torch.Tensor, weight: torch.Tensor
     ) -> Displacement[torch.Tensor]:
         pair = normalise(reference, sample, weight)
+        weight = weight * (pair.contrast > LEAST_CONTRAST)
+        start = coarse_displacement(pair.reference, pair.sample, weight)
+        fields = [pair.reference[:, None], pair.sample[:, None]]
+        if start is not None:
+            settled = settled_sample(pair.reference, pair.sample, weight, start)
+            fields = [pair.reference[:, None], settled[:, None], start]
         height, width = sample.shape[-2:]
         multiple = self.network.MULTIPLE
         pad = (0, -width % multiple, 0, -height % multiple)
-        images = functional.pad(
-            torch.stack([pair.reference, pair.sample], dim=1), pad, mode="replicate"
-        )
-        if sample.shape[0] * images.shape[-2] * images.shape[-1] <= self.tile_px:
-            out = self._infer(images)
-        else:
-            out = torch.cat([self._tiled(image[None]) for image in images])
+        out = self._refined(functional.pad(torch.cat(fields, dim=1), pad, mode="replicate"))
         out = out[..., :height, :width]
         sigma = torch.exp(out[:, 2:]) if out.shape[1] == 4 else None
         return Displacement(
@@ -79,25 +84,47 @@ class CadeTracker(Tracker):
             sigma_y_px=None if sigma is None else sigma[:, 1],
         )
 
+    def _refined(self, images: torch.Tensor) -> torch.Tensor:
+        """Network output `(N, 2 or 4, H, W)` of reference, sample and, where found, the start.
+
+        Frames that begin at zero go without: for them nothing must change.
+        """
+        if images.shape[1] > 2:
+            moving = images[:, 2:].abs().amax(dim=(1, 2, 3)) > 0
+            if not bool(moving.all()):
+                out = images.new_empty((len(images), self._output_fields, *images.shape[-2:]))
+                out[moving] = self._refined(images[moving])
+                out[~moving] = self._refined(images[~moving, :2])
+                return out
+        if images.shape[0] * images.shape[-2] * images.shape[-1] <= self.tile_px:
+            return self._infer(images)
+        return torch.cat([self._tiled(image[None]) for image in images])
+
     def _tiled(self, image: torch.Tensor) -> torch.Tensor:
-        """Network output `(1, 2 or 4, H, W)` of one normalised pair `(1, 2, H, W)`."""
+        """The same of one pair `(1, 2 or 4, H, W)`."""
         shape = (int(image.shape[-2]), int(image.shape[-1]))
         halo, multiple = self.network.REACH_PX, self.network.MULTIPLE
+        if image.shape[1] > 2:
+            halo += RANGE_PX  # a tile's reference is read that far away
         parts = list(tiles(shape, self.tile_px, halo, multiple))
         if len(parts) == 1:
             return self._infer(image)
-        fields = 4 if self.network.CLAIMS_SIGMA else 2
-        out = image.new_empty((1, fields, *shape))
+        out = image.new_empty((1, self._output_fields, *shape))
         for tile in parts:
             out[..., *tile.keep] = self._infer(image[..., *tile.read])[..., *tile.inner]
         return out
 
     def _infer(self, images: torch.Tensor) -> torch.Tensor:
-        estimate = self.network(images[:, :1], images[:, 1:])[-1]
+        start = images[:, 2:] if images.shape[1] > 2 else None
+        estimate = self.network(images[:, :1], images[:, 1:2], start)[-1]
         fields = [estimate.u_px]
         if estimate.log_sigma is not None:
             fields.append(estimate.log_sigma)
         return torch.cat(fields, dim=1)
+
+    @property
+    def _output_fields(self) -> int:
+        return 4 if self.network.CLAIMS_SIGMA else 2
 
 
 def _affordable_bytes(device: torch.device) -> int:

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cade.bilinear import displaced_bilinear
+from cade.interpolation import warp
 from models.estimate import Estimate
 
 SLOPE = 0.1
@@ -57,8 +59,18 @@ class StrainNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, reference: torch.Tensor, sample: torch.Tensor) -> list[Estimate]:
-        """Frames `(N, 1, H, W)` to five estimates, 1/16 of the resolution first, full last."""
+    def forward(
+        self, reference: torch.Tensor, sample: torch.Tensor, start_px: torch.Tensor | None = None
+    ) -> list[Estimate]:
+        """Frames `(N, 1, H, W)` to five estimates, 1/16 of the resolution first, full last.
+
+        `start_px` `(N, 2, H, W)` is where a coarse stage says that the displacement lies: the
+        network sees the reference displaced by it and finds what is left, v(x); then
+        u(x) = v(x) + start(x − v(x)).
+        """
+        if start_px is not None:
+            reference = warp(reference[:, 0], start_px[:, 0], start_px[:, 1])[:, None]
+            return [_continued(estimate, start_px) for estimate in self(reference, sample)]
         x = torch.cat([reference, sample], dim=1)
         seen = []
         for layer in self.encode:
@@ -73,3 +85,11 @@ class StrainNet(nn.Module):
             flow = head(x)
             estimates.append(Estimate(flow))
         return estimates
+
+
+def _continued(estimate: Estimate, start_px: torch.Tensor) -> Estimate:
+    """The estimate of what a start has left, as the whole displacement."""
+    left_px = estimate.u_px
+    scale = start_px.shape[-1] // left_px.shape[-1]
+    start_px = functional.avg_pool2d(start_px, scale)
+    return Estimate(left_px + displaced_bilinear(start_px, left_px / scale))

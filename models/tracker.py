@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from cade.bilinear import from_outside, source_px
 from cade.displacement import Array, Displacement
 from cade.errors import UsageError
 from models.contrast import measure_contrast
@@ -22,6 +23,8 @@ LEAST_LIGHT = 0.02
 """Local mean, over that of the frame, below which there is no beam and so nothing to track."""
 LIGHT_SIGMA_PX = 4.0
 LEAST_SIDE_PX = 16
+BEYOND_PX = 1.0
+"""How far outside the reference the source of a valid pixel may lie: its speckle reaches inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +95,10 @@ class Tracker(ABC):
         self, reference: torch.Tensor, sample: torch.Tensor
     ) -> Displacement[torch.Tensor]:
         """Pairs `(N, H, W)`: estimate, contrast, validity, NaN where invalid."""
-        known, reference, sample = _filled(reference, sample)
-        weight = known.float()
-        found = self._estimate(reference, sample, weight)
-        contrast = measure_contrast(reference, sample, found.ux_px, found.uy_px, weight)
+        known, reference_known, reference, sample = _filled(reference, sample)
+        found = self._estimate(reference, sample, known.float())
+        known &= _shown(reference_known, torch.stack([found.ux_px, found.uy_px], dim=1))
+        contrast = measure_contrast(reference, sample, found.ux_px, found.uy_px, known.float())
         valid = found.valid & known & reliable(contrast)
         fields = {
             "ux_px": found.ux_px,
@@ -115,19 +118,29 @@ class Tracker(ABC):
 
 def _filled(
     reference: torch.Tensor, sample: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Which pixels are known, and the frames `(N, H, W)` with their local mean at the others.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Which pixels are known, in both frames and in the reference; the frames `(N, H, W)`, filled.
 
-    Known is what is finite and in the beam, in both frames. Neither zeros nor the ratio of two
-    dark pixels may look like speckle that has not moved.
+    Known is what is finite and in the beam; the others get the frame's local mean. Neither zeros
+    nor the ratio of two dark pixels may look like speckle that has not moved.
     """
     finite = torch.isfinite(reference) & torch.isfinite(sample)
     frames = [torch.where(finite, image, 0.0) for image in (reference, sample)]
-    known = finite & ~(_dark(frames[0], finite) | _dark(frames[1], finite))
+    dark = [_dark(image, finite) for image in frames]
+    known = finite & ~(dark[0] | dark[1])
     if not known.all():
         means = [local_mean(image, MEAN_SIGMA_PX, known.float()) for image in frames]
         frames = [torch.where(known, i, m) for i, m in zip(frames, means, strict=True)]
-    return known, frames[0], frames[1]
+    return known, torch.isfinite(reference) & ~dark[0], frames[0], frames[1]
+
+
+def _shown(reference_known: torch.Tensor, u_px: torch.Tensor) -> torch.Tensor:
+    """Pixels `(N, H, W)` that the reference shows: their source x − u is in it, and known there."""
+    height, width = reference_known.shape[-2:]
+    x, y = (torch.nan_to_num(position).round().long() for position in source_px(u_px))
+    nearest = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+    known = reference_known.flatten(1).gather(1, nearest.flatten(1)).reshape(nearest.shape)
+    return known & ~from_outside(u_px, BEYOND_PX)
 
 
 def _dark(image: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from cade.displacement import Displacement
 from cade.errors import UsageError
+from models.correlation_peak import gaussian_peak
 from models.tiling import tiles
 from models.tracker import Provenance, Tracker
 
@@ -66,7 +67,7 @@ class ZnccTracker(Tracker):
         row, column = best // side, best % side
         inside = (row > 0) & (row < side - 1) & (column > 0) & (column < side - 1)
         peak = best.clamp(side + 1, side * side - side - 2)
-        ux, uy, vertex = _gaussian_peak(scores, peak, side)
+        ux, uy, vertex = gaussian_peak(scores, peak, side)
         valid = inside & vertex & (scores.gather(1, best) > LEAST_PEAK)
         enough = self._box(weight) > 0.5
         return (
@@ -104,26 +105,3 @@ class ZnccTracker(Tracker):
         return functional.avg_pool2d(rows, (1, self.window), 1, (0, half), count_include_pad=False)[
             :, 0
         ]
-
-
-def _gaussian_peak(
-    scores: torch.Tensor, peak: torch.Tensor, side: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Vertex (x, y) of a Gaussian through the 3×3 scores around `peak`, and whether there is one.
-
-    It may be tilted: where speckles are oblique, one fit along x and one along y find a movement
-    in y that is not there as soon as x is not whole (0.08 px with a window of 15).
-    """
-    near = [
-        [scores.gather(1, peak + side * y + x).clamp(min=1e-3).log() for x in (-1, 0, 1)]
-        for y in (-1, 0, 1)
-    ]
-    gx, gy = (near[1][2] - near[1][0]) / 2, (near[2][1] - near[0][1]) / 2
-    cxx = near[1][2] - 2 * near[1][1] + near[1][0]
-    cyy = near[2][1] - 2 * near[1][1] + near[0][1]
-    cxy = (near[2][2] - near[2][0] - near[0][2] + near[0][0]) / 4
-    determinant = cxx * cyy - cxy.square()
-    vertex = (determinant > 0) & (cxx < 0)
-    determinant = determinant.clamp(min=_TINY)
-    x, y = (cxy * gy - cyy * gx) / determinant, (cxy * gx - cxx * gy) / determinant
-    return x.clamp(-1, 1), y.clamp(-1, 1), vertex & (x.abs() <= 1) & (y.abs() <= 1)

@@ -133,11 +133,3 @@ def random_transmissions(
 def _offsets(patches: Patches, draws: Draws) -> torch.Tensor:
     """Where in the first patch a map begins, `(N, 2)`."""
     return draws.integers(1 << 30, len(patches.px), 2) % patches.px[:, None]
-
-
-def focusing(displacement: torch.Tensor) -> torch.Tensor:
-    """det(1 − ∇u) of `(..., 2, H, W)`: the intensity that refraction gathers or spreads."""
-    ux, uy = displacement[..., 0, :, :], displacement[..., 1, :, :]
-    ux_y, ux_x = torch.gradient(ux, dim=(-2, -1))
-    uy_y, uy_x = torch.gradient(uy, dim=(-2, -1))
-    return (1 - ux_x) * (1 - uy_y) - ux_y * uy_x

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import torch
 
+from cade.displacement import focusing
 from cade.errors import UsageError
 from cade.interpolation import sample_spline, spline_coefficients
 from simulator.deformation import (
     PATCHES_PX,
     DeformationSettings,
     Patches,
-    focusing,
     random_displacements,
     random_transmissions,
 )
@@ -139,7 +139,8 @@ def _maps(
     # Node values between a random floor and one: from faint to strong attenuation contrast.
     varied = random_transmissions(shape, patches, level, draws)
     factor = torch.where(_maplike(flat < settings.flat), _maplike(level), varied)
-    return u, torch.where(_maplike(focus < settings.focusing), factor * focusing(u), factor)
+    focused = factor * focusing(u[:, 0], u[:, 1])
+    return u, torch.where(_maplike(focus < settings.focusing), focused, factor)
 
 
 def _maplike(values: torch.Tensor) -> torch.Tensor:

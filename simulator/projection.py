@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from cade.displacement import focusing
 from cade.errors import UsageError
 from simulator.composite import (
     Sample,
@@ -21,7 +22,6 @@ from simulator.composite import (
     phase_depth_slopes,
 )
 from simulator.dark_field import expected_dark_field
-from simulator.deformation import focusing
 from simulator.detector import HALF_PIXELS, detector_intensity
 from simulator.optics import Optics
 from simulator.pairs import displaced_intensity
@@ -161,7 +161,7 @@ def truth(
     phase = phase_rad(sample, optics, *pixel_grid(optics, shape))
     u = displacement_px(sample, optics, shape)
     x_m, y_m = _ray_places(u, optics)
-    transmission = torch.exp(-optical_depth(sample, x_m, y_m)) * focusing(u)
+    transmission = torch.exp(-optical_depth(sample, x_m, y_m)) * focusing(u[0], u[1])
     dark_field = torch.ones_like(u[0]).where(u[0].isfinite(), torch.nan)
     structure = microstructure_of(sample)
     if structure is not None:
@@ -213,7 +213,7 @@ def displaced_frame(
     rows, columns = ((n - 2 * origin) // HALF_PIXELS for n in coefficients.shape)
     u = displacement_px(sample, optics, (rows, columns))
     check_displacement(u, origin)
-    factor = torch.exp(-optical_depth(sample, *_ray_places(u, optics))) * focusing(u)
+    factor = torch.exp(-optical_depth(sample, *_ray_places(u, optics))) * focusing(u[0], u[1])
     moved = displaced_intensity(coefficients[None], u[None].float(), origin)
     return factor.float() * moved[0]
 

@@ -8,6 +8,7 @@ import torch
 from cade.errors import UsageError
 from models.architectures import ARCHITECTURES, build_network, parameter_count
 from models.strainnet import StrainNet
+from tests.speckle import moved, speckle
 
 
 @pytest.mark.parametrize(("width", "millions"), [(1.0, 38.7), (0.25, 2.4)])
@@ -64,3 +65,28 @@ def test_networks_are_built_by_name() -> None:
 def test_unknown_networks_and_options(name: str, options: dict[str, int], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         build_network(name, options)
+
+
+def test_a_start_is_where_it_begins() -> None:
+    """It sees the reference displaced by the start, and says the whole displacement."""
+    torch.manual_seed(0)
+    network = StrainNet(0.05).eval()
+    for parameter in network.heads[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+    bias = network.heads[-1].bias
+    assert isinstance(bias, torch.Tensor)
+    bias.data[0] = 0.5
+    x = torch.arange(64.0).expand(1, 48, 64)
+    start = torch.stack([5 + 0.1 * x, torch.full_like(x, -2.0)], dim=1)
+    seen: list[torch.Tensor] = []
+    network.encode[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    frames = [moved(speckle((48, 64)), *u) for u in ((0.0, 0.0), (5.0, -2.0))]
+    reference, sample = (torch.from_numpy(i).float()[None, None] / 1000 - 1 for i in frames)
+    with torch.inference_mode():
+        network(reference, sample, torch.zeros_like(start) + start[:, :, :1, :1])
+        found = network(reference, sample, start)[-1].u_px
+    inner = (slice(16, -16), slice(16, -16))
+    torch.testing.assert_close(seen[0][0, 0][inner], seen[0][0, 1][inner], atol=0.01, rtol=0)
+    # u(x) = v + start(x − v): half a pixel to the left, the start is 0.05 px smaller.
+    expected = start[0] + torch.tensor([0.5 - 0.05, 0.0])[:, None, None]
+    torch.testing.assert_close(found[0][..., 1:], expected[..., 1:], atol=1e-4, rtol=0)

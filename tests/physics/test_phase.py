@@ -191,7 +191,7 @@ def dense_solution(x: Image, y: Image, weights: Image, geometry: Geometry) -> Im
 @pytest.mark.parametrize("kind", ["plain", "hole", "weights", "both"])
 def test_noise_gets_the_least_squares_solution(shape: tuple[int, int], kind: str) -> None:
     rng = np.random.default_rng(3)
-    x, y = rng.normal(scale=1e-5, size=(2, *shape))
+    x, y = rng.normal(scale=2e-6, size=(2, *shape))  # 0.3 px: nothing is resampled
     weights = np.ones(shape)
     if kind in ("weights", "both"):
         weights = 10 ** rng.uniform(-1, 1, size=shape)
@@ -202,8 +202,8 @@ def test_noise_gets_the_least_squares_solution(shape: tuple[int, int], kind: str
     phase = integrate_phase(Refraction(x, y), CONE, weights=given)
     valid = weights > 0
     expected = expected - expected[valid].mean()
-    assert expected.std() > 3
-    np.testing.assert_allclose(phase[valid], expected[valid], atol=2e-4)
+    assert expected.std() > 0.6
+    np.testing.assert_allclose(phase[valid], expected[valid], atol=1e-4)
     assert np.isnan(phase[~valid]).all()
 
 
