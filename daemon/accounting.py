@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cade.frames import Reason
 
@@ -14,6 +14,8 @@ class Totals:
     """A consistent view of the account.
 
     `kept` are references, flats and darks; `missing` are image ids of ended series that never came.
+    `held` is the part of `waiting` that waits for a reference. `doubted` counts frames that were
+    processed all the same.
     """
 
     received: int
@@ -21,6 +23,8 @@ class Totals:
     kept: int
     rejected: dict[Reason, int]
     missing: int = 0
+    held: int = 0
+    doubted: dict[Reason, int] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -35,7 +39,8 @@ class Totals:
     def __str__(self) -> str:
         """One line for `systemctl status`."""
         lost = sum(self.rejected.values())
-        return f"{self.written} written, {self.kept} kept, {lost} rejected, {self.waiting} waiting"
+        line = f"{self.written} written, {self.kept} kept, {lost} rejected, {self.waiting} waiting"
+        return f"{line}, {self.held} of them for a reference" if self.held else line
 
 
 class Account:
@@ -43,8 +48,9 @@ class Account:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._received = self._written = self._kept = self._missing = 0
+        self._received = self._written = self._kept = self._missing = self._held = 0
         self._rejected: Counter[Reason] = Counter()
+        self._doubted: Counter[Reason] = Counter()
 
     def receive(self) -> None:
         """A frame, or a message that should have been one, has come."""
@@ -55,6 +61,27 @@ class Account:
         """A reference, flat or dark has been used."""
         with self._lock:
             self._kept += 1
+
+    def leave_out(self) -> None:
+        """What was kept as a reference has turned out to be none: it is rejected after all."""
+        with self._lock:
+            self._kept -= 1
+            self._rejected[Reason.OUTLIER] += 1
+
+    def hold(self) -> None:
+        """A sample begins to wait for a reference; it is still waiting."""
+        with self._lock:
+            self._held += 1
+
+    def release(self) -> None:
+        """A sample no longer waits for a reference: it goes on, or is rejected."""
+        with self._lock:
+            self._held -= 1
+
+    def doubt(self, reason: Reason) -> None:
+        """A frame is processed although something speaks against it."""
+        with self._lock:
+            self._doubted[reason] += 1
 
     def write(self, count: int) -> None:
         """Rows are in the file."""
@@ -75,4 +102,12 @@ class Account:
         """The account now."""
         with self._lock:
             rejected = dict(self._rejected)
-            return Totals(self._received, self._written, self._kept, rejected, self._missing)
+            return Totals(
+                received=self._received,
+                written=self._written,
+                kept=self._kept,
+                rejected=rejected,
+                missing=self._missing,
+                held=self._held,
+                doubted=dict(self._doubted),
+            )

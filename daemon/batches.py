@@ -33,12 +33,17 @@ class SeriesClosed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairBatch:
-    """Samples of one series that share a reference. `arrived_s` is each one's monotonic time."""
+    """Samples of one series that share a reference.
+
+    `arrived_s` is each one's monotonic time, `drifts_px` each one's drift since the reference,
+    `(x, y)`, None where it was not measured.
+    """
 
     series: SeriesOpened
     reference: Reference
     samples: tuple[Frame, ...]
     arrived_s: tuple[float, ...]
+    drifts_px: tuple[tuple[float, float] | None, ...]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -57,6 +62,7 @@ class Batcher:
         self._reference: Reference | None = None
         self._samples: list[Frame] = []
         self._arrived_s: list[float] = []
+        self._drifts_px: list[tuple[float, float] | None] = []
 
     def add(self, series: SeriesOpened, pair: FramePair) -> list[PairBatch]:
         """Take a pair; returns the batches that this completes."""
@@ -64,6 +70,7 @@ class Batcher:
         self._series, self._reference = series, pair.reference
         self._samples.append(pair.sample)
         self._arrived_s.append(time.monotonic())
+        self._drifts_px.append(pair.drift_px)
         return done + (self.flush() if len(self._samples) >= self._size else [])
 
     def flush(self) -> list[PairBatch]:
@@ -71,9 +78,13 @@ class Batcher:
         if not self._samples or self._series is None or self._reference is None:
             return []
         batch = PairBatch(
-            self._series, self._reference, tuple(self._samples), tuple(self._arrived_s)
+            self._series,
+            self._reference,
+            tuple(self._samples),
+            tuple(self._arrived_s),
+            tuple(self._drifts_px),
         )
-        self._samples, self._arrived_s = [], []
+        self._samples, self._arrived_s, self._drifts_px = [], [], []
         return [batch]
 
     def due_in_s(self) -> float | None:

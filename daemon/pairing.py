@@ -3,59 +3,64 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 
 import structlog
 
 from cade.errors import CadeError
-from cade.frames import (
-    Event,
-    Frame,
-    FramePair,
-    Image,
-    Reason,
-    Reference,
-    Rejected,
-    Role,
-    SeriesEnd,
-    SeriesStart,
-)
-from cade.geometry import Geometry
+from cade.frames import Event, Frame, FramePair, Reason, Rejected, Role, SeriesEnd, SeriesStart
 from daemon.accounting import Account
 from daemon.batches import Batcher, SeriesClosed, SeriesOpened, ToTracker
 from daemon.checks import check_content, reject
-from daemon.corrections import Correction, make_correction
+from daemon.opening import Opening
 from daemon.reference_average import RunningAverage
+from daemon.reference_choice import Refusal
+from daemon.reference_matcher import Matcher
+from daemon.reference_screen import ScreenedAverage
 from daemon.references import ReferenceStore
 from daemon.series import Series
 from daemon.settings import Settings
 from daemon.stated_time import plausible_time_s
+from daemon.waiting_frames import Held, WaitingFrames
 
 MOST_NUMBER = 999_999_999
 """Largest series number: detectors may name a series by any long number."""
+LOOK_S = 1.0
+"""While samples wait, the store is looked at this often: a reference may be added by hand."""
 
 
 class Pairing:
     """Turns the sources' events into batches of pairs, in order. Used by one thread.
 
     Frames of role reference are averaged until the first sample frame, or the end of their series;
-    the average goes to the store and serves from then on, until the store has a newer one when a
-    series begins. Flats and darks likewise make the correction, of a whole series: what comes
-    after its first sample counts from the next one. Nothing leaves without being counted.
+    the average goes to the store, from which each sample gets the one that `references.choice`
+    says. Samples for which there is none wait, also beyond the end of their series, whose file
+    then stays open. Flats and darks are averaged likewise and make the correction, of a whole
+    series: what comes after its first sample counts from the next one. Nothing leaves without
+    being counted.
     """
 
     def __init__(self, settings: Settings, store: ReferenceStore, account: Account) -> None:
-        self._settings, self._store, self._account = settings, store, account
+        wanted = settings.references
+        self._settings, self._account = settings, account
         self._batcher = Batcher(settings.batch.size, settings.batch.wait_s)
+        self._matcher = Matcher(settings, store, account)
+        self._opening = Opening(settings.geometry)
+        self._waiting = WaitingFrames(
+            wanted.wait_memory_bytes, wanted.wait_spool_bytes, wanted.spool or wanted.path
+        )
         self._series: dict[str, Series] = {}
-        self._references: dict[tuple[int, ...], Reference] = {}
-        self._flat: Image | None = None
-        self._dark: Image | None = None
+        self._ended: dict[str, Series] = {}  # whose samples wait
+        self._names: dict[str, str] = {}
+        self._looked_s = 0.0
         self._count = 0
         self._log = structlog.get_logger(__name__)
 
     def take(self, event: Event) -> Iterator[ToTracker]:
         """What an event leads to."""
+        if event.series_id in self._names and not isinstance(event, SeriesStart):
+            event = dataclasses.replace(event, series_id=self._names[event.series_id])
         match event:
             case SeriesStart():
                 yield from self._start(event)
@@ -67,40 +72,73 @@ class Pairing:
                 yield from self._reject(event)
             case Frame():
                 yield from self._frame(event)
+        if self._look_due_in_s() == 0:
+            yield from self._attend()
 
     def flush(self) -> Iterator[ToTracker]:
-        """The batch that has waited long enough."""
+        """What has waited long enough: a batch, or samples without a reference."""
         yield from self._batcher.flush()
+        if self._look_due_in_s() == 0:
+            yield from self._attend()
 
     def due_in_s(self) -> float | None:
         """Time until `flush` is due; None where nothing waits."""
-        return self._batcher.due_in_s()
+        due = [s for s in (self._batcher.due_in_s(), self._look_due_in_s()) if s is not None]
+        return min(due, default=None)
 
     def finish(self) -> Iterator[ToTracker]:
         """End every open series: the daemon stops."""
         for series_id in list(self._series):
             yield from self._end(series_id)
+        for series in list(self._ended.values()):
+            yield from self._give_up(series)
 
     def _start(self, start: SeriesStart) -> Iterator[ToTracker]:
-        if start.series_id in self._series:
-            yield from self._end(start.series_id)
+        name = self._names.get(start.series_id, start.series_id)
+        if name in self._series:
+            yield from self._end(name)
         self._count += 1
         known = int(start.series_id) if start.series_id.isdecimal() else self._count
+        start = self._renamed(start)
         start = dataclasses.replace(start, start_time_s=plausible_time_s(start.start_time_s))
         self._series[start.series_id] = Series(start, min(known, MOST_NUMBER))
         self._log.info("series started", series=start.series_id, role=start.role)
+
+    def _renamed(self, start: SeriesStart) -> SeriesStart:
+        """Under another name where samples of an earlier series of this one still wait."""
+        name, again = start.series_id, 1
+        while name in self._ended:
+            again += 1
+            name = f"{start.series_id} ({again})"
+        if again > 1:
+            self._names[start.series_id] = name
+        return dataclasses.replace(start, series_id=name)
 
     def _end(self, series_id: str) -> Iterator[ToTracker]:
         series = self._series.pop(series_id, None)
         if series is None:
             return
+        self._names = {old: new for old, new in self._names.items() if new != series_id}
+        self._ended[series_id] = series
+        series.touched_s = time.monotonic()
         yield from self._keep_averages(series)
-        yield from self._batcher.flush()
-        yield SeriesClosed(series_id)
         self._log.info("series ended", series=series_id, images=series.seen)
         if series.missing:
             self._account.miss(series.missing)
             self._log.warning("images are missing", series=series_id, missing=series.missing)
+        yield from self._close_if_done(series)
+        if series_id in self._ended:
+            count = len(self._waiting.of(series_id))
+            self._log.info("samples wait for a reference", series=series_id, images=count)
+
+    def _close_if_done(self, series: Series) -> Iterator[ToTracker]:
+        """Close a series that has ended and of which nothing waits."""
+        name = series.start.series_id
+        if name in self._ended and not self._waiting.of(name):
+            del self._ended[name]
+            yield from self._batcher.flush()
+            yield SeriesClosed(name)
+            self._matcher.forget(name)
 
     def _reject(self, rejected: Rejected) -> Iterator[ToTracker]:
         self._account.reject(rejected.reason)
@@ -114,6 +152,7 @@ class Pairing:
             yield from self._reject(reject(frame, Reason.NO_SERIES, detail))
             return
         series.see(frame)
+        series.touched_s = time.monotonic()
         role = frame.role or series.start.role or self._settings.roles.default
         problem = series.check(frame) or check_content(frame, self._settings.checks, role)
         if problem is not None:
@@ -123,96 +162,118 @@ class Pairing:
             frame = dataclasses.replace(frame, timestamp_s=plausible_time_s(None))
         if role is Role.SAMPLE:
             yield from self._sample(series, frame)
+        elif role is Role.REFERENCE:
+            yield from self._reference(series, frame)
         else:
             series.averages.setdefault(role, RunningAverage()).add(frame.data)
             self._account.keep()
 
+    def _reference(self, series: Series, frame: Frame) -> Iterator[ToTracker]:
+        if series.reference is None:
+            series.reference, series.reference_time_s = ScreenedAverage(), frame.timestamp_s
+        self._account.keep()
+        for odd in series.reference.add(frame.data, str(frame.image_id)):
+            self._account.leave_out()
+            name = series.start.series_id
+            yield from self._batcher.flush()
+            yield Rejected(name, int(odd.name), Reason.OUTLIER, odd.detail, frame.origin)
+
     def _sample(self, series: Series, frame: Frame) -> Iterator[ToTracker]:
-        if series.averages:
-            yield from self._keep_averages(series)
+        yield from self._keep_averages(series)
         if series.opened is None:
-            series.opened = self._open(series, frame)
-            self._look_for_newer(series.opened.shape)
+            series.opened = self._opening.open(series, frame)
+            self._matcher.look()
             yield series.opened
-        reference = self._references.get(frame.data.shape)
-        if reference is None:
-            for other in self._series.values():  # one that is still being averaged will do
+        may_wait = self._settings.references.wait_s > 0
+        found = self._match(series.opened, frame, last=not may_wait)
+        if isinstance(found, Refusal) and not may_wait:
+            for other in list(self._series.values()):  # one that is still being averaged will do
                 yield from self._keep_averages(other)
-            reference = self._look_for_newer(series.opened.shape)
-        if reference is None:
-            rows, columns = series.opened.shape
-            detail = (
-                f"there is no reference of {rows} x {columns} pixels yet: take one, or add one "
-                "with 'cade references add'"
-            )
-            yield from self._reject(reject(frame, Reason.NO_REFERENCE, detail))
-            return
-        yield from self._batcher.add(series.opened, FramePair(frame, reference))
+        if isinstance(found, Refusal):
+            self._matcher.look()
+            found = self._match(series.opened, frame, last=not may_wait)
+        if isinstance(found, Refusal) and may_wait:
+            problem = self._waiting.hold(frame)
+            if not problem:
+                self._account.hold()
+                return
+            found = self._match(series.opened, frame, last=True)
+            if isinstance(found, Refusal):
+                found = Refusal(Reason.NO_ROOM, f"{found.detail}; {problem}")
+        yield from self._settle(series.opened, frame, found)
 
-    def _look_for_newer(self, shape: tuple[int, int]) -> Reference | None:
-        """The store's newest reference, where it is newer than the one in use."""
-        used, stored = self._references.get(shape), self._store.latest(shape)
-        if stored is not None and (used is None or stored.timestamp_s > used.timestamp_s):
-            self._references[shape] = stored
-            self._log.info("reference from the store", name=stored.reference_id)
-        return self._references.get(shape)
+    def _match(self, opened: SeriesOpened, frame: Frame, *, last: bool) -> FramePair | Refusal:
+        return self._matcher.match(opened, frame.timestamp_s, lambda: frame, last=last)
 
-    def _open(self, series: Series, frame: Frame) -> SeriesOpened:
-        return SeriesOpened(
-            series_id=series.start.series_id,
-            number=series.number,
-            start_time_s=series.start.start_time_s,
-            shape=(frame.data.shape[0], frame.data.shape[1]),
-            geometry=self._geometry(series),
-            beamline=series.beamline,
-            correction=self._correction(frame),
-        )
-
-    def _geometry(self, series: Series) -> Geometry | None:
-        """None, and a word in the log, where phase cannot be computed."""
-        wanted = self._settings.geometry
-        try:
-            geometry = wanted.resolve(series.beamline)
-        except CadeError as error:  # the detector states something that cannot be
-            problem, geometry = str(error), None
+    def _settle(
+        self, opened: SeriesOpened, frame: Frame, found: FramePair | Refusal
+    ) -> Iterator[ToTracker]:
+        if isinstance(found, Refusal):
+            yield from self._reject(reject(frame, found.reason, found.detail))
         else:
-            names = ", ".join(f"geometry.{name}" for name in wanted.missing(series.beamline))
-            problem = f"{names}: neither set nor in the metadata"
-        if geometry is None:
-            self._log.warning(
-                "no refraction and phase for this series",
-                series=series.start.series_id,
-                problem=problem,
-            )
-        return geometry
+            yield from self._batcher.add(opened, found)
 
-    def _correction(self, frame: Frame) -> Correction:
-        """What flats and darks of the sample's shape make; others do not apply."""
-        flat, dark = (
-            image if image is not None and image.shape == frame.data.shape else None
-            for image in (self._flat, self._dark)
-        )
+    def _look_due_in_s(self) -> float | None:
+        """Time until the store is looked at for the samples that wait; None where none waits."""
+        if not len(self._waiting):
+            return None
+        return max(0.0, self._looked_s + LOOK_S - time.monotonic())
+
+    def _attend(self) -> Iterator[ToTracker]:
+        """Samples wait: has a reference come by hand, or have they waited long enough?"""
+        self._looked_s = time.monotonic()
+        if self._matcher.look():
+            yield from self._release()
+        too_early_s = self._looked_s - self._settings.references.wait_s
+        for series in [*self._ended.values(), *self._series.values()]:
+            if series.touched_s <= too_early_s:
+                yield from self._give_up(series)
+
+    def _release(self) -> Iterator[ToTracker]:
+        """There are new references: samples that have waited for them go on."""
+        for series in [*self._ended.values(), *self._series.values()]:
+            for held in self._waiting.of(series.start.series_id):
+                yield from self._try(series, held, last=False)
+            yield from self._close_if_done(series)
+
+    def _give_up(self, series: Series) -> Iterator[ToTracker]:
+        """What waits goes on with what there is, or is rejected."""
+        for held in self._waiting.of(series.start.series_id):
+            yield from self._try(series, held, last=True)
+        yield from self._close_if_done(series)
+
+    def _try(self, series: Series, held: Held, *, last: bool) -> Iterator[ToTracker]:
+        if series.opened is None:  # nothing waits of a series without samples
+            return
+        found: FramePair | Refusal
         try:
-            return make_correction(flat, dark)
+            found = self._matcher.match(
+                series.opened, held.frame.timestamp_s, lambda: self._waiting.load(held), last=last
+            )
         except CadeError as error:
-            self._log.error("frames are not corrected", problem=str(error))
-            return Correction()
+            found, last = Refusal(Reason.UNREADABLE, str(error)), True
+        if last or not isinstance(found, Refusal):
+            self._waiting.drop(held)
+            self._account.release()
+            yield from self._settle(series.opened, held.frame, found)
 
     def _keep_averages(self, series: Series) -> Iterator[ToTracker]:
         """References, flats and darks seen so far become the ones in use."""
-        yield from self._batcher.flush()
+        name = series.start.series_id
         averages, series.averages = series.averages, {}
         for role, average in averages.items():
-            if role is Role.REFERENCE:
-                reference = self._store.keep(
-                    average.result(),
-                    detector="",
-                    timestamp_s=series.start.start_time_s,
-                    origin=f"series {series.start.series_id}",
-                )
-                self._references[reference.data.shape] = reference
-            elif role is Role.FLAT:
-                self._flat = average.result().mean
-            else:
-                self._dark = average.result().mean
-            self._log.info(f"{role} ready", series=series.start.series_id, frames=average.count)
+            self._opening.keep(role, average.result())
+            self._log.info(f"{role} ready", series=name, frames=average.count)
+        reference, series.reference = series.reference, None
+        if reference is None or reference.count == 0:
+            return
+        yield from self._batcher.flush()
+        summary = self._matcher.keep(reference.result(), series, series.reference_time_s)
+        self._log.info(
+            "reference ready",
+            series=name,
+            frames=summary.frame_count,
+            left_out=list(summary.left_out),
+            name=summary.reference_id,
+        )
+        yield from self._release()

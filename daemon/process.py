@@ -88,7 +88,11 @@ def process_files(
         beamline=beamline,
         correction=correction,
     )
-    processor = Processor(tracker, remove_tilt=settings.output.remove_tilt)
+    processor = Processor(
+        tracker,
+        remove_tilt=settings.output.remove_tilt,
+        divide_focusing=settings.output.divide_focusing,
+    )
     rejected: list[Rejected] = []
     first: Image | None = None
     header = _header(series, tracker, settings)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from cade.errors import CadeError, UsageError
 from cade.files import read_beamline, read_frames
@@ -13,6 +16,7 @@ from cade.geometry import Geometry
 from daemon.checks import check_content
 from daemon.corrections import Correction, make_correction
 from daemon.reference_average import Average, RunningAverage
+from daemon.reference_screen import ScreenedAverage
 from daemon.settings import CheckSettings, Settings
 
 
@@ -32,7 +36,13 @@ def average_reference(files: Files, checks: CheckSettings) -> Reference:
     Raises:
         CadeError: one of them cannot be read or used.
     """
-    result = _average(files.references, Role.REFERENCE, checks)
+    screened = ScreenedAverage()
+    for path, image in _usable(files.references, Role.REFERENCE, checks):
+        with _named(path, Role.REFERENCE):
+            left_out = screened.add(image, f"frame {screened.taken} ({path})")
+        for line in left_out:
+            structlog.get_logger(__name__).warning("reference frame left out", frame=str(line))
+    result = screened.result()
     first = files.references[0]
     return Reference(first.name, result.mean, result.count, first.stat().st_mtime)
 
@@ -95,18 +105,32 @@ def resolve_geometry(settings: Settings, beamline: Beamline) -> Geometry:
 def _average(paths: Sequence[Path], role: Role, checks: CheckSettings) -> Average:
     """The mean over all frames of all files, each of which must be usable."""
     running = RunningAverage()
+    for path, image in _usable(paths, role, checks):
+        with _named(path, role):
+            running.add(image)
+    return running.result()
+
+
+def _usable(
+    paths: Sequence[Path], role: Role, checks: CheckSettings
+) -> Iterator[tuple[Path, Image]]:
+    """All frames of all files; raises at the first that is not usable."""
     for path in paths:
-        for image in read_frames(path):
-            problem = check_content(Frame("", running.count, image, 0.0), checks, role)
+        for number, image in enumerate(read_frames(path)):
+            problem = check_content(Frame("", number, image, 0.0), checks, role)
             if problem is not None:
                 raise CadeError(
                     f"{path}: cannot serve as {role} ({problem.reason}: {problem.detail})"
                 )
-            try:
-                running.add(image)
-            except CadeError as error:
-                raise CadeError(f"{path}: cannot serve as {role} ({error})") from None
-    return running.result()
+            yield path, image
+
+
+@contextmanager
+def _named(path: Path, role: Role) -> Iterator[None]:
+    try:
+        yield
+    except CadeError as error:
+        raise CadeError(f"{path}: cannot serve as {role} ({error})") from None
 
 
 def _mean(

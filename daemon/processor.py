@@ -23,6 +23,7 @@ from daemon.corrections import Correction
 from daemon.results import ResultRows, StageTimes, measure_quality
 from daemon.scan_header import Parameter, TrackerProvenance
 from models import Tracker
+from models.focusing import divide_focusing
 
 _UNITS = {"_px": "px", "_m": "m", "_s": "s"}
 INTEGRATE_PX = 1 << 22
@@ -33,8 +34,17 @@ _NARROW = tuple(np.dtype(name) for name in ("u1", "u2", "i1", "i2", "f2", "f4"))
 class Processor:
     """Everything between pairing and writing, on the tracker's device."""
 
-    def __init__(self, tracker: Tracker, *, remove_tilt: bool = False) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        *,
+        remove_tilt: bool = False,
+        divide_focusing: bool = False,
+        remove_drift: bool = False,
+    ) -> None:
         self.tracker = tracker
+        self._remove_drift = remove_drift
+        self._divide_focusing = divide_focusing
         self._remove_tilt = remove_tilt
         self._integrator: PhaseIntegrator | None = None
         self._reference_of: tuple[Reference, Correction] | None = None
@@ -50,6 +60,10 @@ class Processor:
         correction, geometry = batch.series.correction, batch.series.geometry
         sample = correction.apply(self._on_device(np.stack([f.data for f in batch.samples])))
         displacement = self.tracker.track(self._corrected_reference(batch), sample)
+        if self._remove_drift:
+            displacement = _without_drift(displacement, batch)
+        if self._divide_focusing:
+            displacement = divide_focusing(displacement)
         self._finish_device_work()
         tracked = time.monotonic()
         refraction = phase = None
@@ -69,6 +83,7 @@ class Processor:
             phase=None if phase is None else phase.cpu().numpy(),
             quality=measure_quality(host),
             times=_NO_TIMES,
+            drifts_px=np.array([d or (np.nan, np.nan) for d in batch.drifts_px], np.float32),
         )
         copied = time.monotonic()
         times = _stage_times(batch, began, tracked, integrated, copied)
@@ -105,6 +120,17 @@ class Processor:
         """Wait for the GPU, so that each stage is charged with its own time."""
         if self.tracker.device.type == "cuda":
             torch.cuda.synchronize(self.tracker.device)
+
+
+def _without_drift(
+    displacement: Displacement[torch.Tensor], batch: PairBatch
+) -> Displacement[torch.Tensor]:
+    """Less what moved the whole pattern: a plain difference, which blurs nothing."""
+    drifts = displacement.ux_px.new_tensor([drift or (0.0, 0.0) for drift in batch.drifts_px])
+    x_px, y_px = drifts[:, 0, None, None], drifts[:, 1, None, None]
+    return dataclasses.replace(
+        displacement, ux_px=displacement.ux_px - x_px, uy_px=displacement.uy_px - y_px
+    )
 
 
 def _parts(refraction: Refraction[torch.Tensor], count: int) -> Iterator[Refraction[torch.Tensor]]:

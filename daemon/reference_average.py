@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +16,13 @@ class Average:
     """Mean and variance of `count` frames, both `(H, W)` float32, in counts and counts².
 
     `variance` is that of a single frame (divisor count − 1), NaN for one frame: unknown.
+    `left_out` names frames that are not in it because they were unlike the others.
     """
 
     mean: NDArray[np.float32]
     variance: NDArray[np.float32]
     count: int
+    left_out: tuple[str, ...] = ()
 
 
 class RunningAverage:
@@ -37,7 +38,7 @@ class RunningAverage:
         Raises:
             CadeError: something that is no image, or of another shape than those before.
         """
-        _check(frame, self.count, self._mean.shape)
+        check_image(frame, self.count, self._mean.shape)
         if self.count == 0:
             self._mean, self._squares = np.zeros(frame.shape), np.zeros(frame.shape)
         self.count += 1
@@ -59,15 +60,12 @@ class RunningAverage:
         return Average(self._mean.astype(np.float32), variance.astype(np.float32), self.count)
 
 
-def average(frames: Iterable[Image]) -> Average:
-    """Average images `(H, W)`, one in memory at a time; raises as `RunningAverage`."""
-    running = RunningAverage()
-    for frame in frames:
-        running.add(frame)
-    return running.result()
+def check_image(frame: Image, index: int, shape: tuple[int, ...]) -> None:
+    """Whether a frame can follow `index` others of a shape.
 
-
-def _check(frame: Image, index: int, shape: tuple[int, ...]) -> None:
+    Raises:
+        CadeError: it is no image, or of another shape.
+    """
     if frame.ndim != 2 or frame.size == 0 or frame.dtype.kind not in "uif":
         raise CadeError(
             f"reference: frame {index} is not an image but {frame.dtype} of shape {frame.shape}; "

@@ -15,21 +15,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cade.errors import CadeError
+from daemon.conditions import Conditions
 from daemon.reference_average import Average
 
 GROUP = "/entry/reference"
+_QUANTITIES = {
+    "energy": ("energy_ev", "eV"),
+    "exposure": ("exposure_s", "s"),
+    "distance": ("distance_m", "m"),
+    "source_distance": ("source_distance_m", "m"),
+    "diffuser": ("diffuser_m", "m"),
+}
+"""Dataset: field of `Conditions` and units."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSummary:
-    """A stored reference without its pixels. `shape` is `(H, W)`, `timestamp_s` POSIX time."""
+    """A stored reference without its pixels. `shape` is `(H, W)`, `timestamp_s` POSIX time.
+
+    `left_out` names frames that were unlike the others.
+    """
 
     reference_id: str
     timestamp_s: float
     shape: tuple[int, int]
     frame_count: int
-    detector: str
     origin: str
+    conditions: Conditions
+    left_out: tuple[str, ...]
 
 
 def write_reference(path: Path, summary: ReferenceSummary, average: Average) -> None:
@@ -70,8 +83,9 @@ def read_summary(path: Path) -> ReferenceSummary:
             timestamp_s=float(group["timestamp"][()]),
             shape=(int(rows), int(columns)),
             frame_count=int(group["frame_count"][()]),
-            detector=group["detector"].asstr()[()],
             origin=group["origin"].asstr()[()],
+            conditions=_read_conditions(group),
+            left_out=_read_left_out(group),
         )
 
 
@@ -84,7 +98,7 @@ def read_average(path: Path) -> Average:
     with _opened(path) as group:
         mean: NDArray[np.float32] = group["mean"][()]
         variance: NDArray[np.float32] = group["variance"][()]
-        return Average(mean, variance, int(group["frame_count"][()]))
+        return Average(mean, variance, int(group["frame_count"][()]), _read_left_out(group))
 
 
 def _encoded(summary: ReferenceSummary, average: Average) -> bytes:
@@ -107,9 +121,33 @@ def _encoded(summary: ReferenceSummary, average: Average) -> bytes:
         group["frame_count"] = average.count
         group["frame_count"].attrs["units"] = ""
         group["time"] = datetime.fromtimestamp(summary.timestamp_s, UTC).isoformat()
-        group["detector"] = summary.detector
         group["origin"] = summary.origin
+        group["left_out"] = np.array(summary.left_out, h5py.string_dtype())
+        _write_conditions(group, summary.conditions)
     return buffer.getvalue()
+
+
+def _write_conditions(group: h5py.Group, conditions: Conditions) -> None:
+    """What is not known is not written."""
+    group["detector"] = conditions.detector
+    for name, (attribute, units) in _QUANTITIES.items():
+        value = getattr(conditions, attribute)
+        if value is not None:
+            group[name] = value
+            group[name].attrs["units"] = units
+
+
+def _read_conditions(group: h5py.Group) -> Conditions:
+    values = {
+        attribute: float(group[name][()])
+        for name, (attribute, _) in _QUANTITIES.items()
+        if name in group
+    }
+    return Conditions(detector=group["detector"].asstr()[()], **values)
+
+
+def _read_left_out(group: h5py.Group) -> tuple[str, ...]:
+    return tuple(group["left_out"].asstr()[()]) if "left_out" in group else ()
 
 
 @contextmanager

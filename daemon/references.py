@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
 import tifffile
 
 from cade.errors import CadeError
 from cade.frames import Image, Reference
-from daemon.reference_average import Average, average
+from daemon.conditions import Conditions
+from daemon.reference_average import Average
 from daemon.reference_file import ReferenceSummary, read_average, read_summary, write_reference
+from daemon.reference_screen import screened_average
 
+UNKNOWN = Conditions()
 _REFERENCE_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
@@ -37,40 +39,52 @@ class ReferenceStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._log = structlog.get_logger(__name__)
 
     def add(
-        self, frames: Iterable[Image], *, detector: str, timestamp_s: float, origin: str = ""
-    ) -> Reference:
+        self,
+        frames: Iterable[tuple[str, Image]],
+        *,
+        timestamp_s: float,
+        conditions: Conditions = UNKNOWN,
+        origin: str = "",
+    ) -> ReferenceSummary:
         """Average frames into one reference and store it.
 
         Args:
-            frames: images `(H, W)` in counts, all of one shape, taken one at a time. A pixel that
-                is NaN in one of them is NaN in the reference.
-            detector: name of the detector.
-            timestamp_s: when they were taken, POSIX time in s; `latest` goes by it.
+            frames: images `(H, W)` in counts with their names, all of one shape, taken one at a
+                time. A pixel that is NaN in one of them is NaN in the reference. Of five or more,
+                those unlike the others are left out (`daemon.reference_screen`).
+            timestamp_s: when they were taken, POSIX time in s.
+            conditions: under which they were taken.
             origin: series or files they come from.
 
         Raises:
             CadeError: no frames, frames of different shapes, or a folder that cannot be written.
         """
-        return self.keep(average(frames), detector=detector, timestamp_s=timestamp_s, origin=origin)
+        result = screened_average(frames)
+        return self.keep(result, timestamp_s=timestamp_s, conditions=conditions, origin=origin)
 
     def keep(
-        self, result: Average, *, detector: str, timestamp_s: float, origin: str = ""
-    ) -> Reference:
+        self,
+        result: Average,
+        *,
+        timestamp_s: float,
+        conditions: Conditions = UNKNOWN,
+        origin: str = "",
+    ) -> ReferenceSummary:
         """Store an average; as `add` otherwise."""
         rows, columns = result.mean.shape
         summary = ReferenceSummary(
-            reference_id=_reference_id(result, detector, timestamp_s),
+            reference_id=_reference_id(result, conditions, timestamp_s),
             timestamp_s=timestamp_s,
             shape=(rows, columns),
             frame_count=result.count,
-            detector=detector,
             origin=origin,
+            conditions=conditions,
+            left_out=result.left_out,
         )
         write_reference(self._path(summary.reference_id), summary, result)
-        return _reference(summary, result)
+        return summary
 
     def list(self) -> Listing:
         """Everything in the store, without its pixels."""
@@ -84,18 +98,18 @@ class ReferenceStore:
         references.sort(key=lambda summary: (summary.timestamp_s, summary.reference_id))
         return Listing(tuple(references), tuple(damaged))
 
-    def latest(self, shape: tuple[int, int]) -> Reference | None:
-        """The newest undamaged reference of shape `(H, W)`; None where there is none."""
-        listing = self.list()
-        for line in listing.damaged:
-            self._log.warning("reference passed over", problem=line)
-        for summary in reversed(listing.references):
-            if summary.shape == shape:
-                try:
-                    return _reference(summary, read_average(self._path(summary.reference_id)))
-                except CadeError as error:
-                    self._log.warning("reference passed over", problem=str(error))
-        return None
+    def ids(self) -> set[str]:
+        """The ids of everything in the store, damaged or not, without opening it."""
+        return {path.stem for path in self.folder.glob("[!.]*.h5")}
+
+    def summary(self, reference_id: str) -> ReferenceSummary:
+        """A reference without its pixels; raises as `show`."""
+        return read_summary(self._path(reference_id))
+
+    def load(self, summary: ReferenceSummary) -> Reference:
+        """A reference as samples are tracked against it; raises as `show`."""
+        mean = read_average(self._path(summary.reference_id)).mean
+        return Reference(summary.reference_id, mean, summary.frame_count, summary.timestamp_s)
 
     def show(self, reference_id: str) -> tuple[ReferenceSummary, Average]:
         """A reference with all that is known of it.
@@ -148,13 +162,9 @@ class ReferenceStore:
         return self.folder / f"{reference_id}.h5"
 
 
-def _reference_id(result: Average, detector: str, timestamp_s: float) -> str:
+def _reference_id(result: Average, conditions: Conditions, timestamp_s: float) -> str:
     """Time, to sort by, and a hash that tells references of the same second apart."""
-    digest = hashlib.sha256(f"{detector}\n{timestamp_s!r}\n{result.mean.shape}".encode())
+    digest = hashlib.sha256(f"{conditions!r}\n{timestamp_s!r}\n{result.mean.shape}".encode())
     digest.update(result.mean.tobytes())
     time = datetime.fromtimestamp(timestamp_s, UTC)
     return f"{time:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
-
-
-def _reference(summary: ReferenceSummary, result: Average) -> Reference:
-    return Reference(summary.reference_id, result.mean, summary.frame_count, summary.timestamp_s)

@@ -76,6 +76,8 @@ COLUMNS = (
     ),
     Column("valid_fraction", np.float32, "", lambda rows: rows.quality.valid_fraction),
     Column("sigma_median", np.float32, "px", lambda rows: rows.quality.sigma_median_px),
+    Column("drift_x", np.float32, "px", lambda rows: rows.drifts_px[:, 0]),
+    Column("drift_y", np.float32, "px", lambda rows: rows.drifts_px[:, 1]),
     Column("waiting_time", np.float32, "s", lambda rows: rows.times.waiting_s),
     Column("tracking_time", np.float32, "s", lambda rows: rows.times.tracking_s),
     Column("phase_time", np.float32, "s", lambda rows: rows.times.phase_s),

@@ -59,7 +59,8 @@ class ResultRows:
     """N processed frames of one series, in the order in which they are written.
 
     Fields are NumPy `(N, H, W)`; `timestamps_s` (Unix time) and `image_ids` are `(N,)`.
-    `refraction` and `phase` are None where the geometry is not known.
+    `refraction` and `phase` are None where the geometry is not known. `drifts_px` `(N, 2)`, x and
+    y, is what moved the whole pattern since the reference, NaN where it was not measured.
     """
 
     series_id: str
@@ -71,6 +72,7 @@ class ResultRows:
     phase: Fields | None
     quality: Quality
     times: StageTimes
+    drifts_px: Fields
 
     def __len__(self) -> int:
         return len(self.image_ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,13 +11,16 @@ from cade.frames import NOT_NEW, Beamline, Frame, Rejected, Role, SeriesStart
 from daemon.batches import SeriesOpened
 from daemon.checks import check_form
 from daemon.reference_average import RunningAverage
+from daemon.reference_screen import ScreenedAverage
 
 
 @dataclass(slots=True)
 class Series:
     """What pairing remembers of an open series; changed by the pairing thread alone.
 
-    `opened` is set with the first sample frame: only then a result file makes sense.
+    `opened` is set with the first sample frame: only then a result file makes sense. `averages` are
+    of flats and darks, `reference` is that of references, the first of which was taken at
+    `reference_time_s`. `touched_s` is the monotonic time of the last frame, or of the end.
     """
 
     start: SeriesStart
@@ -25,6 +29,9 @@ class Series:
     dtype: np.dtype[np.generic] | None = None
     opened: SeriesOpened | None = None
     averages: dict[Role, RunningAverage] = field(default_factory=dict)
+    reference: ScreenedAverage | None = None
+    reference_time_s: float = 0.0
+    touched_s: float = field(default_factory=time.monotonic)
     seen: int = 0
     highest_id: int = -1
 
@@ -44,9 +51,11 @@ class Series:
     def missing(self) -> int:
         """Images that were announced, or lie before the last one, and have not come.
 
-        A broken message whose id is unknown leaves its image missing as well.
+        A broken message whose id is unknown leaves its image missing as well. A live view leaves
+        images out, so there only an announced count tells.
         """
-        return max(0, max(self.start.image_count or 0, self.highest_id + 1) - self.seen)
+        seen_ids = 0 if self.start.lossy else self.highest_id + 1
+        return max(0, max(self.start.image_count or 0, seen_ids) - self.seen)
 
     def check(self, frame: Frame) -> Rejected | None:
         """None where the frame has the form of its series, which its start or first frame sets."""

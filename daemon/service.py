@@ -102,14 +102,25 @@ class Service:
         settings = self.settings
         check_folder(settings.output.root, "output.root")
         check_folder(settings.references.path, "references.path")
+        if settings.references.spool is not None:
+            check_folder(settings.references.spool, "references.spool")
         options = settings.tracker
         choose_threads(options.threads)
         tracker = load_tracker(
-            options.name, device=options.device, weights=options.weights, window=options.window
+            options.name,
+            device=options.device,
+            weights=options.weights,
+            window=options.window,
+            weights_folder=options.weights_folder,
         )
         warm_up(tracker)
         self._log.info("tracker ready", tracker=options.name, device=str(tracker.device))
-        processor = Processor(tracker, remove_tilt=settings.output.remove_tilt)
+        processor = Processor(
+            tracker,
+            remove_tilt=settings.output.remove_tilt,
+            divide_focusing=settings.output.divide_focusing,
+            remove_drift=settings.references.remove_drift,
+        )
         pairing = Pairing(settings, ReferenceStore(settings.references.path), self.account)
         provenance, toml = tracker_provenance(tracker), settings_toml(settings)
         recorder = Recorder(settings.output, provenance, toml, self.account)
@@ -183,9 +194,12 @@ class Service:
         return True
 
     def _beat(self) -> None:
-        """Tell systemd how it goes; that the daemon lives only where frames get through it."""
+        """Tell systemd how it goes; that the daemon lives only where frames get through it.
+
+        Frames that wait for a reference are held up by the beamline, not by the daemon.
+        """
         totals = self.account.totals()
-        if totals.waiting == 0 or self._told is None or totals.done != self._told.done:
+        if totals.waiting == totals.held or self._told is None or totals.done != self._told.done:
             self._tell(self._notifier.watchdog)
         if totals != self._told:
             self._tell(lambda: self._notifier.status(str(totals)))
@@ -240,4 +254,5 @@ def _as_log(totals: Totals) -> dict[str, object]:
         "rejected": rejected,
         "missing": totals.missing,
         "waiting": totals.waiting,
+        "doubted": {str(reason): count for reason, count in totals.doubted.items()},
     }

@@ -28,21 +28,35 @@ class StreamSettings(Section):
     """A detector's ZeroMQ stream."""
 
     kind: Literal["stream"] = "stream"
-    format: Literal["dectris-v2", "array-1.0"] = Field(description="wire format")
+    format: Literal["dectris-v2", "dectris-v1", "array-1.0", "odin", "karabo", "stins"] = Field(
+        description="wire format"
+    )
     endpoint: str = Field(
         description="for example tcp://127.0.0.1:31001", pattern=r"^(tcp|ipc)://.+"
     )
-    socket: Literal["pull", "sub"] = Field(
-        "pull", description="what the detector offers: push or pub"
+    socket: Literal["pull", "sub", "req"] = Field(
+        "pull", description="for a detector that offers push, pub, or rep (karabo only)"
     )
     bind: bool = Field(False, description="bind the endpoint instead of connecting to it")
     role_key: str = Field("role", description="key of the header or user_data that names the role")
-    channel: str | None = Field(None, description="detector channel; the first one if not given")
+    channel: str | None = Field(
+        None,
+        description="which of several images: detector channel, dataset (odin), number from 1 "
+        "(stins) or source[key] (karabo); the first one if not given",
+    )
     queue_frames: int = Field(64, gt=0, description="high-water mark of the socket, in messages")
     silence_s: Positive | None = Field(
         None, description="a series without an end message ends after this silence"
     )
     max_message_bytes: int = Field(1 << 30, gt=0, description="larger messages are refused")
+
+    @model_validator(mode="after")
+    def _asks_only_a_bridge(self) -> StreamSettings:
+        if self.socket == "req" and self.format != "karabo":
+            raise ValueError(f"socket = 'req' goes with format = 'karabo', not '{self.format}'")
+        if self.socket == "req" and self.bind:
+            raise ValueError("socket = 'req' connects to the bridge: leave bind = true out")
+        return self
 
 
 class FolderSettings(Section):
@@ -119,7 +133,12 @@ class TrackerSettings(Section):
     """What finds the displacement."""
 
     name: str = Field("cade", description="tracker: cade or zncc")
-    weights: str = Field("cade", description="name of shipped weights, or a .safetensors file")
+    weights: str = Field(
+        "cade", description="name of weights, shipped or own, or a .safetensors file"
+    )
+    weights_folder: Path = Field(
+        Path("weights"), description="folder of weights of your own, as cade retrain makes them"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
     window: int = Field(15, ge=3, description="window of the conventional trackers [px], odd")
     threads: int | None = Field(None, gt=0, description="CPU threads; all cores if not given")
@@ -146,10 +165,59 @@ class CheckSettings(Section):
     max_saturated_fraction: float = Field(0.05, ge=0, le=1, description="saturated pixels allowed")
 
 
+Doubt = Literal["count", "warn", "refuse"]
+
+
 class ReferenceSettings(Section):
-    """The store of references."""
+    """The store of references, which of them serves a sample, and samples that wait for one."""
 
     path: Path = Field(Path("references"), description="folder of the reference store")
+    choice: Literal["before", "nearest", "interpolated", "pinned"] = Field(
+        "before",
+        description="the latest before the sample (or else the first after it), the nearest in "
+        "time, interpolated between before and after, or the one that pinned names",
+    )
+    pinned: str = Field("", description="id of the reference for choice = 'pinned'")
+    energy_tolerance: float = Field(1e-3, ge=0, description="relative difference allowed")
+    exposure_tolerance: float = Field(0.05, ge=0, description="relative difference allowed")
+    distance_tolerance: float = Field(0.01, ge=0, description="relative difference allowed")
+    diffuser_tolerance_m: float = Field(
+        1e-6, ge=0, description="how far the diffuser may have been moved [m]"
+    )
+    max_age_s: Positive | None = Field(
+        None, description="longest time between a sample and its reference [s]; any if not given"
+    )
+    when_old: Doubt = Field("refuse", description="what becomes of samples beyond max_age_s")
+    max_drift_px: Positive | None = Field(
+        None,
+        description="how far the whole pattern may have moved since the reference [px], measured "
+        "on every sample; not measured if not given",
+    )
+    when_drifted: Doubt = Field("warn", description="what becomes of samples beyond max_drift_px")
+    remove_drift: bool = Field(
+        False, description="subtract the movement of the whole pattern from the displacement"
+    )
+    wait_s: float = Field(
+        300.0,
+        ge=0,
+        description="samples without a valid reference wait for one until this long after the "
+        "last frame of their series; 0 rejects them at once",
+    )
+    wait_memory_bytes: int = Field(
+        256 << 20, ge=0, description="memory for samples that wait; more of them go to the disk"
+    )
+    wait_spool_bytes: int = Field(
+        8 << 30, ge=0, description="disk space for samples that wait; more of them are rejected"
+    )
+    spool: Path | None = Field(
+        None, description="folder of samples that wait; that of the store if not given"
+    )
+
+    @model_validator(mode="after")
+    def _pinned(self) -> ReferenceSettings:
+        if (self.choice == "pinned") != bool(self.pinned):
+            raise ValueError("choice = 'pinned' and the id in pinned need each other")
+        return self
 
 
 OutputField = Literal["phase", "displacement", "refraction", "transmission", "dark_field"]
@@ -176,6 +244,9 @@ class OutputSettings(Section):
         "bitshuffle-lz4", description="gzip for readers without the bitshuffle plugin"
     )
     remove_tilt: bool = Field(False, description="take the plane out of every phase image")
+    divide_focusing: bool = Field(
+        False, description="divide det(1 − ∇u) out of the transmission, which leaves absorption"
+    )
 
 
 class EpicsSettings(Section):

@@ -22,6 +22,7 @@ COMMANDS = {
     "emulate": "a detector that publishes simulated or stored frames",
     "simulate": "references, data sets and phantoms with known truth",
     "train": "train a network",
+    "retrain": "train a network on with a beamline's own references",
     "references": "list, show, add, remove and export references",
     "config": "show, check and make configurations",
     "evaluate": "how good the trackers are, against truth and the limit",

@@ -51,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="source to sample; without it the beam is parallel",
     )
     add("--displacement-only", action="store_true", help="no refraction and phase, no geometry")
+    add(
+        "--divide-focusing",
+        action="store_true",
+        help="divide det(1 − ∇u) out of the transmission, which leaves absorption",
+    )
     add("--preview", type=Path, metavar="F.png", help="picture of the first row")
 
 
@@ -72,7 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
     options = settings.tracker
     choose_threads(options.threads)
     tracker = load_tracker(
-        options.name, device=options.device, weights=options.weights, window=options.window
+        options.name,
+        device=options.device,
+        weights=options.weights,
+        window=options.window,
+        weights_folder=options.weights_folder,
     )
     files = Files(
         tuple(arguments.reference),
@@ -116,4 +125,5 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
             "pixel_size_m": None if um is None else um * 1e-6,
             "source_distance_m": arguments.source_distance_m,
         },
+        "output": {"divide_focusing": arguments.divide_focusing or None},
     }

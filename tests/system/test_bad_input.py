@@ -104,7 +104,11 @@ def with_value(value: float, share: float, dtype: str = "uint16") -> NDArray[Any
 def test_frames_and_messages_that_cannot_be_used(tmp_path: Path, detector: Detector) -> None:
     """After each of them the next good frame is processed."""
     config = configuration(
-        tmp_path, [detector.source], output={"path": "{root}/{series}.h5"}, batch={"size": 1}
+        tmp_path,
+        [detector.source],
+        output={"path": "{root}/{series}.h5"},
+        batch={"size": 1},
+        references={"wait_s": 0.0},
     )
     bad: list[tuple[str, NDArray[Any]]] = [
         ("wrong_shape", SAMPLE[:-2]),

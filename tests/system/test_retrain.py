@@ -241,10 +241,8 @@ def test_stored_references_bring_their_variance(here: Path) -> None:
 
     store = ReferenceStore(here / "references")
     for seed in (3, 4):
-        store.add(
-            frames(12, seed=seed, noise_seed=seed, photons=300),
-            detector="d", timestamp_s=1e9 + seed,
-        )  # fmt: skip
+        images = enumerate(frames(12, seed=seed, noise_seed=seed, photons=300))
+        store.add(((str(n), image) for n, image in images), timestamp_s=1e9 + seed)
     paths = sorted((here / "references").glob("*.h5"))
     assert read_average(paths[0]).count == 12
     found = gather_material(frame_files(paths, Correction(), CheckSettings()))

@@ -75,6 +75,7 @@ def make_rows(first: int, count: int = 1, *, geometry: Geometry | None = GEOMETR
         phase=None if geometry is None else np.array(image),
         quality=measure_quality(displacement),
         times=StageTimes(times, times, times, times),
+        drifts_px=np.stack([ids, -ids], axis=1),
     )
 
 
@@ -119,6 +120,8 @@ LAYOUT = {  # path: (NX_class | dtype kind, shape, units)
     "entry/frames/reference_id": ("S128", (5,), None),
     "entry/frames/valid_fraction": ("f4", (5,), ""),
     "entry/frames/sigma_median": ("f4", (5,), "px"),
+    "entry/frames/drift_x": ("f4", (5,), "px"),
+    "entry/frames/drift_y": ("f4", (5,), "px"),
     "entry/frames/waiting_time": ("f4", (5,), "s"),
     "entry/frames/tracking_time": ("f4", (5,), "s"),
     "entry/frames/phase_time": ("f4", (5,), "s"),

@@ -73,3 +73,20 @@ def test_threads_do_not_lose_a_count() -> None:
     for thread in threads:
         thread.join()
     assert (account.totals().received, account.totals().kept) == (8000, 8000)
+
+
+def test_what_is_held_still_waits_and_what_is_doubted_is_counted_beside() -> None:
+    account = Account()
+    for _ in range(3):
+        account.receive()
+    account.hold()
+    account.hold()
+    account.release()
+    account.doubt(Reason.REFERENCE_OLD)
+    account.keep()
+    account.leave_out()
+    totals = account.totals()
+    assert (totals.waiting, totals.held, totals.kept) == (2, 1, 0)
+    assert totals.rejected == {Reason.OUTLIER: 1}
+    assert totals.doubted == {Reason.REFERENCE_OLD: 1}
+    assert str(totals).endswith("1 rejected, 2 waiting, 1 of them for a reference")

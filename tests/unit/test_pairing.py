@@ -31,7 +31,10 @@ class Bench:
     """Pairing with its store and account; `fate` is what an event led to, in short."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
-        tree: dict[str, object] = {"batch": {"size": 2, "wait_s": 100.0}}
+        tree: dict[str, object] = {
+            "batch": {"size": 2, "wait_s": 100.0},
+            "references": {"wait_s": 0.0},
+        }
         self.settings = Settings.model_validate(tree | settings)
         self.store = ReferenceStore(folder / "references")
         self.account = Account()
@@ -190,13 +193,13 @@ def test_no_reference_yet_then_one_by_hand(bench: Bench) -> None:
     assert bench.frame(0) == [SeriesOpened, Reason.NO_REFERENCE]
     detail = bench.last(Rejected).detail
     assert detail.startswith("there is no reference of 6 x 8 pixels yet: take one, or add one with")
-    bench.store.add([PIXELS.T], detector="", timestamp_s=TIME_S)  # of no use: another shape
-    assert bench.frame(1) == [Reason.NO_REFERENCE]
-    added = bench.store.add([PIXELS], detector="", timestamp_s=TIME_S)
+    bench.store.add([("0", PIXELS.T)], timestamp_s=TIME_S)  # of no use: another shape
+    assert bench.frame(1) == [Reason.REFERENCE_SHAPE]
+    added = bench.store.add([("0", PIXELS)], timestamp_s=TIME_S)
     assert bench.frame(2) == []
     assert bench.flush() == [[2]]
     assert bench.last(PairBatch).reference.reference_id == added.reference_id
-    assert bench.account.totals().rejected == {Reason.NO_REFERENCE: 2}
+    assert bench.account.totals().rejected == {Reason.NO_REFERENCE: 1, Reason.REFERENCE_SHAPE: 1}
 
 
 def test_a_reference_that_is_still_averaged_is_better_than_none(bench: Bench) -> None:
@@ -214,17 +217,17 @@ def test_a_reference_that_is_still_averaged_is_better_than_none(bench: Bench) ->
     assert bench.last(PairBatch).reference.data[0, 0] == 4
 
 
-@pytest.mark.parametrize(("age_s", "taken"), [(-1.0, True), (1.0, False)])
+@pytest.mark.parametrize(("later_s", "taken"), [(1.0, True), (-1.0, False)])
 def test_a_newer_reference_by_hand_counts_from_the_next_series(
-    ready: Bench, age_s: float, taken: bool
+    ready: Bench, later_s: float, taken: bool
 ) -> None:
     ready.frame(0)
-    added = ready.store.add([PIXELS + 1], detector="", timestamp_s=TIME_S - age_s)
+    added = ready.store.add([("0", PIXELS + 1)], timestamp_s=TIME_S + later_s)
     ready.frame(1)
     assert ready.last(PairBatch).reference.reference_id != added.reference_id
     ready.end()
     ready.start("b")
-    ready.frame(0, series_id="b")
+    ready.take(Frame("b", 0, PIXELS, TIME_S + 2))
     ready.flush()
     assert (ready.last(PairBatch).reference.reference_id == added.reference_id) == taken
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from cade.displacement import Displacement
 from cade.errors import CadeError
 from cade.frames import Beamline, Frame, Reference
 from cade.geometry import Geometry
@@ -17,12 +18,14 @@ from daemon.batches import PairBatch, SeriesOpened
 from daemon.corrections import Correction, make_correction
 from daemon.processor import Processor, tracker_provenance
 from daemon.results import ResultRows
-from models import load_tracker
+from models import Provenance, Tracker, load_tracker
 from tests.speckle import SHAPE, moved, speckle
 
 REFERENCE = np.round(speckle()).astype("f4")
 SAMPLE = np.round(moved(speckle(), 0.4, -0.3))
 GEOMETRY = Geometry(energy_ev=3e4, distance_m=2.0, pixel_size_m=1e-5)
+PHASE_PER_PX = GEOMETRY.wavenumber_per_m * GEOMETRY.pixel_size_m**2 / GEOMETRY.distance_m
+"""Step of the phase over a pixel whose speckle moved by one, in rad."""
 
 
 def batch(
@@ -31,16 +34,35 @@ def batch(
     correction: Correction | None = None,
     geometry: Geometry | None = GEOMETRY,
     reference_id: str = "r",
+    drift_px: tuple[float, float] | None = None,
 ) -> PairBatch:
     series = SeriesOpened("a", 1, 0.0, SHAPE, geometry, Beamline(), correction or Correction())
     frames = tuple(Frame("a", n, data, 5.0 + n) for n, data in enumerate(samples))
     arrived_s = tuple(0.0 for _ in frames)
-    return PairBatch(series, Reference(reference_id, reference, 1, 0.0), frames, arrived_s)
+    used = Reference(reference_id, reference, 1, 0.0)
+    return PairBatch(series, used, frames, arrived_s, (drift_px,) * len(frames))
 
 
 @pytest.fixture(scope="module")
 def processor() -> Processor:
     return Processor(load_tracker("zncc", device="cpu", window=11))
+
+
+class Known(Tracker):
+    """Says what it was told, whatever it sees."""
+
+    def __init__(self, found: Displacement[torch.Tensor]) -> None:
+        self.device = torch.device("cpu")
+        self.provenance = Provenance("known", {})
+        self._found = found
+
+    def _estimate(
+        self, reference: torch.Tensor, sample: torch.Tensor, weight: torch.Tensor
+    ) -> Displacement[torch.Tensor]:
+        raise NotImplementedError
+
+    def track(self, reference: Any, sample: Any) -> Displacement[Any]:
+        return self._found
 
 
 def mean_shift(rows: ResultRows) -> tuple[float, float]:
@@ -163,3 +185,66 @@ def test_provenance(processor: Processor) -> None:
     found = tracker_provenance(processor.tracker)
     assert (found.name, found.weights_name, found.has_sigma) == ("zncc", None, False)
     assert [(p.name, p.value, p.units) for p in found.parameters][:1] == [("window_px", 11, "px")]
+
+
+@pytest.mark.parametrize(
+    ("drift_px", "left_px"), [((0.25, -0.2), (0.15, -0.1)), (None, (0.4, -0.3))]
+)
+def test_drift_is_taken_out_of_the_displacement_where_asked(
+    processor: Processor, drift_px: tuple[float, float] | None, left_px: tuple[float, float]
+) -> None:
+    drifted = batch(SAMPLE, drift_px=drift_px)
+    removing = Processor(processor.tracker, remove_drift=True)
+    assert mean_shift(removing.process(drifted)) == pytest.approx(left_px, abs=0.05)
+    rows = processor.process(drifted)
+    assert mean_shift(rows) == pytest.approx((0.4, -0.3), abs=0.05)
+    np.testing.assert_allclose(rows.drifts_px, [drift_px or (np.nan, np.nan)])
+
+
+def test_focusing_is_divided_out_of_the_transmission_if_asked(processor: Processor) -> None:
+    """A converging lens: u = −x/30, det(1 − ∇u) = (31/30)²; only the transmission changes."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    shrunk = Displacement(
+        ux_px=torch.from_numpy(-(columns - 56) / 30.0).float()[None],
+        uy_px=torch.from_numpy(-(rows - 48) / 30.0).float()[None],
+        valid=torch.ones(1, *SHAPE, dtype=torch.bool),
+        transmission=torch.full((1, *SHAPE), 0.9 * (31 / 30) ** 2),
+    )
+    as_measured, divided = (
+        Processor(Known(shrunk), divide_focusing=option).process(batch(SAMPLE))
+        for option in (False, True)
+    )
+    inner = (0, slice(24, -24), slice(24, -24))
+    assert as_measured.displacement.transmission is not None
+    assert divided.displacement.transmission is not None
+    assert as_measured.displacement.transmission[inner].mean() == pytest.approx(0.961, abs=1e-3)
+    assert divided.displacement.transmission[inner].mean() == pytest.approx(0.9, abs=2e-3)
+    np.testing.assert_array_equal(divided.displacement.ux_px, as_measured.displacement.ux_px)
+    np.testing.assert_array_equal(divided.phase, as_measured.phase)
+
+
+def test_phase_of_a_drifted_frame_is_where_the_rays_left_the_sample() -> None:
+    """A drift of 6 px beside a wave of 0.5 px: the phase is the wave's, 6 px to the left."""
+    columns = np.arange(SHAPE[1], dtype=np.float64)
+    wave = 0.5 * np.sin(2 * np.pi * columns / 28)
+
+    def phase(drift_px: float) -> NDArray[Any]:
+        ux = np.broadcast_to(drift_px + wave, (1, *SHAPE)).copy()
+        found = Displacement(
+            ux_px=torch.from_numpy(ux).float(),
+            uy_px=torch.zeros(1, *SHAPE),
+            valid=torch.ones(1, *SHAPE, dtype=torch.bool),
+        )
+        row = Processor(Known(found)).process(batch(SAMPLE)).phase
+        assert row is not None
+        return np.asarray(row[0, 40] - drift_px * columns * PHASE_PER_PX)
+
+    still, moved = phase(0.0), phase(6.0)
+    assert np.isfinite(still).all()
+    assert np.isnan(moved[-6:]).all()
+    expected, found = still[20:90], moved[14:84]
+    # The wave's own 0.5 px, which is resampled along with the drift, shears it a little.
+    error = (found - found.mean()) - (expected - expected.mean())
+    assert error.std() < 0.15 * expected.std()
+    unshifted = moved[20:90] - moved[20:90].mean() - expected + expected.mean()
+    assert unshifted.std() > 0.8 * expected.std()

@@ -43,6 +43,7 @@ def rows(series_id: str, *image_ids: int) -> ResultRows:
         phase=None,
         quality=measure_quality(displacement),
         times=StageTimes(times, times, times, times),
+        drifts_px=np.full((count, 2), np.nan),
     )
 
 

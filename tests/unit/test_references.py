@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import resource
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 from hypothesis import given
@@ -17,11 +20,38 @@ from cade.errors import CadeError
 from cade.files import read_frames
 from cade.frames import Image
 from daemon.commands import main
-from daemon.reference_average import average
+from daemon.conditions import Conditions
+from daemon.reference_average import Average, RunningAverage
+from daemon.reference_choice import Choice
 from daemon.reference_file import read_average
+from daemon.reference_shelf import Shelf
 from daemon.references import ReferenceStore
 
 NOON_S = 1_700_000_000.25
+
+
+EIGER = Conditions("eiger", 3e4, 0.1, 2.0, math.inf, -1.5e-3)
+
+
+def named(frames: Iterable[Image]) -> Iterator[tuple[str, Image]]:
+    return ((f"frame {number}", frame) for number, frame in enumerate(frames))
+
+
+def average(frames: Iterable[Image]) -> Average:
+    running = RunningAverage()
+    for frame in frames:
+        running.add(frame)
+    return running.result()
+
+
+def newest(store: ReferenceStore) -> str:
+    """Of those that can be used."""
+    shelf = Shelf(store)
+    shelf.look()
+    while True:
+        choice = Choice(shelf.summaries[-1], 0.0)
+        if shelf.reference(choice) is not None:
+            return choice.reference_id
 
 
 def noise(count: int = 3, shape: tuple[int, int] = (5, 7), seed: int = 0) -> list[Image]:
@@ -35,7 +65,7 @@ def store(tmp_path: Path) -> ReferenceStore:
 
 def add(store: ReferenceStore, timestamp_s: float = NOON_S, seed: int = 0, side: int = 8) -> str:
     frames = noise(shape=(side, side), seed=seed)
-    return store.add(frames, detector="eiger", timestamp_s=timestamp_s).reference_id
+    return store.add(named(frames), timestamp_s=timestamp_s).reference_id
 
 
 def damage(store: ReferenceStore, reference_id: str) -> Path:
@@ -90,22 +120,22 @@ def test_one_frame_has_no_variance_and_nan_stays() -> None:
 )
 def test_what_cannot_be_averaged(frames: list[Image], message: str, store: ReferenceStore) -> None:
     with pytest.raises(CadeError, match=message):
-        store.add(frames, detector="", timestamp_s=0.0)
+        store.add(named(frames), timestamp_s=0.0)
     assert not store.folder.exists()
 
 
 def test_added_comes_back(store: ReferenceStore) -> None:
     frames = noise()
-    added = store.add(iter(frames), detector="eiger", timestamp_s=NOON_S, origin="series 7")
-    found = store.latest((5, 7))
-    assert found is not None
+    added = store.add(named(frames), conditions=EIGER, timestamp_s=NOON_S, origin="series 7")
+    assert store.summary(added.reference_id) == added
+    found = store.load(added)
     assert found.reference_id == added.reference_id
     assert found.reference_id.startswith("20231114T221320Z-")
     assert (found.frame_count, found.timestamp_s) == (3, NOON_S)
     assert found.data.dtype == np.float32
     np.testing.assert_array_equal(found.data, np.mean(frames, axis=0, dtype=float).astype("f4"))
     summary, result = store.show(added.reference_id)
-    assert (summary.detector, summary.origin, summary.shape) == ("eiger", "series 7", (5, 7))
+    assert (summary.conditions, summary.origin, summary.shape) == (EIGER, "series 7", (5, 7))
     np.testing.assert_allclose(result.variance, np.var(frames, axis=0, ddof=1), rtol=1e-5)
 
 
@@ -119,19 +149,77 @@ def test_file_is_nexus_with_units(store: ReferenceStore) -> None:
         units = [group[name].attrs["units"] for name in numbers]
         assert units == ["counts", "counts^2", "s", ""]
         assert group["time"].asstr()[()] == "2023-11-14T22:13:20.250000+00:00"
+        assert "energy" not in group  # what is not known
+    added = store.add(named(noise()), conditions=EIGER, timestamp_s=NOON_S)
+    with h5py.File(store.folder / f"{added.reference_id}.h5") as file:
+        found = {
+            name: (
+                file[f"entry/reference/{name}"][()],
+                file[f"entry/reference/{name}"].attrs["units"],
+            )
+            for name in ("energy", "exposure", "distance", "source_distance", "diffuser")
+        }
+    assert found == {
+        "energy": (3e4, "eV"),
+        "exposure": (0.1, "s"),
+        "distance": (2.0, "m"),
+        "source_distance": (math.inf, "m"),
+        "diffuser": (-1.5e-3, "m"),
+    }
 
 
-def test_latest_goes_by_time_and_shape(store: ReferenceStore) -> None:
-    assert store.latest((8, 8)) is None
-    newest = add(store, NOON_S + 9)
-    add(store, NOON_S)
-    add(store, NOON_S + 99, side=9)
-    found = store.latest((8, 8))
-    assert found is not None
-    assert found.reference_id == newest
-    assert store.latest((8, 9)) is None
+def test_a_file_of_the_first_version_is_read(store: ReferenceStore) -> None:
+    reference_id = add(store)
+    with h5py.File(store.folder / f"{reference_id}.h5", "r+") as file:
+        del file["entry/reference/left_out"]
+    summary, result = store.show(reference_id)
+    assert (summary.left_out, result.left_out, summary.conditions) == ((), (), Conditions())
+
+
+def test_the_list_is_by_time(store: ReferenceStore) -> None:
+    for later_s in (9, 0, 99):
+        add(store, NOON_S + later_s)
     times = [summary.timestamp_s for summary in store.list().references]
     assert times == [NOON_S, NOON_S + 9, NOON_S + 99]
+
+
+def test_the_shelf_sees_what_comes_and_goes(store: ReferenceStore) -> None:
+    shelf = Shelf(store)
+    assert not shelf.look()
+    one, two = add(store, NOON_S + 9), add(store, NOON_S)
+    assert shelf.look()
+    assert [summary.reference_id for summary in shelf.summaries] == [two, one]
+    version = shelf.version
+    assert not shelf.look()
+    assert shelf.version == version
+    store.remove(two)
+    assert shelf.look()
+    assert [summary.reference_id for summary in shelf.summaries] == [one]
+    kept = shelf.keep(average(noise()), timestamp_s=NOON_S, conditions=EIGER, origin="x")
+    assert not shelf.look()
+    assert shelf.summaries[0] == kept
+
+
+def test_the_shelf_reads_pixels_once_and_keeps_a_few(store: ReferenceStore) -> None:
+    shelf = Shelf(store)
+    for seed in range(6):
+        add(store, NOON_S + seed, seed)
+    shelf.look()
+    choices = [Choice(summary, 0.0) for summary in shelf.summaries]
+    loaded = [shelf.reference(choice) for choice in choices]
+    assert [shelf.reference(choice) for choice in choices[2:]] == loaded[2:]
+    again = shelf.reference(choices[0])
+    assert again is not None
+    assert again is not loaded[0]
+    between = shelf.reference(Choice(choices[0].first, 1.0, choices[1].first, 0.25))
+    assert between is not None
+    assert loaded[0] is not None
+    assert loaded[1] is not None
+    expected = 0.75 * loaded[0].data + 0.25 * loaded[1].data
+    np.testing.assert_allclose(between.data, expected, rtol=1e-6)
+    ids = [choice.reference_id for choice in choices]
+    assert between.reference_id == f"0.750*{ids[0]} + 0.250*{ids[1]}"
+    assert (between.frame_count, between.timestamp_s) == (6, NOON_S + 0.25)
 
 
 def test_same_second_is_two_references_and_same_frames_are_one(store: ReferenceStore) -> None:
@@ -145,9 +233,7 @@ def test_damaged_pixels_are_passed_over(
 ) -> None:
     older, newer = add(store, NOON_S), add(store, NOON_S + 1)
     path = damage(store, newer)
-    found = store.latest((8, 8))
-    assert found is not None
-    assert found.reference_id == older
+    assert newest(store) == older
     assert str(path) in str(caplog.records[0].__dict__)
     with pytest.raises(CadeError, match=f"{newer}.h5: damaged, or not a reference"):
         store.show(newer)
@@ -164,7 +250,7 @@ def test_damaged_file_is_named_and_the_rest_is_listed(
     assert [summary.reference_id for summary in listing.references] == [good]
     [line] = listing.damaged
     assert line.startswith(f"{path}: damaged, or not a reference (")
-    assert store.latest((8, 8)) is not None
+    assert newest(store) == good
     assert "passed over" in caplog.text
     store.remove(bad)
     assert not store.list().damaged
@@ -251,6 +337,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main([*base, "show", reference_id]) == 0
     shown = capsys.readouterr().out
     assert "5 × 7  3 frames  eiger" in shown
+    assert "left out" not in shown
     assert f"origin:         {', '.join(files)}" in shown
     assert "invalid pixels: 0" in shown
     assert main([*base, "export", reference_id, str(tmp_path / "out.tif")]) == 0
@@ -258,6 +345,38 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main([*base, "remove", reference_id]) == 0
     assert main([*base, "remove", reference_id]) == 1
     assert "no such reference" in capsys.readouterr().err
+
+
+def test_command_line_keys_names_and_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The odd one of six frames is left out and named; options win over the configuration."""
+    frames = np.stack([*noise(1)] * 6)
+    frames[3] = frames[3][::-1]
+    np.save(tmp_path / "ref.npy", frames)
+    (tmp_path / "cade.toml").write_text("geometry.energy_ev = 2e4\ngeometry.distance_m = 1.5\n")
+    base = ["references", "--config", str(tmp_path / "cade.toml"), "--store", str(tmp_path / "s")]
+    words = ["--energy-kev", "30", "--exposure-s", "0.1", "--diffuser-m", "1e-3"]
+    words += ["--time", "2026-01-31T12:00:00+00:00", str(tmp_path / "ref.npy")]
+    assert main([*base, "add", *words]) == 0
+    added = capsys.readouterr()
+    reference_id, text = added.out.split(maxsplit=1)
+    assert (reference_id[:16], text) == ("20260131T120000Z", "mean of 5 frames\n")
+    assert added.err.startswith(f"cade: left out frame 3 of {tmp_path}/ref.npy: its pattern is")
+    assert main([*base, "list", "--thumbnails", str(tmp_path / "pictures")]) == 0
+    assert "5 frames  30 keV  0.1 s  1 left out" in capsys.readouterr().out
+    assert main([*base, "show", reference_id, "--preview", str(tmp_path / "x.png")]) == 0
+    shown = capsys.readouterr().out
+    for line in ("energy_ev:      30000", "distance_m:     1.5", "diffuser_m:     0.001"):
+        assert line in shown
+    assert "left out:       frame 3 of" in shown
+    for picture in (tmp_path / "pictures" / f"{reference_id}.png", tmp_path / "x.png"):
+        with PIL.Image.open(picture) as image:
+            assert min(image.size) > 50
+    assert main([*base, "show", reference_id, "--preview", "x.jpg"]) == 2
+    (tmp_path / "file").touch()
+    assert main([*base, "list", "--thumbnails", str(tmp_path / "file")]) == 1
+    assert f"{tmp_path}/file: cannot be made" in capsys.readouterr().err
 
 
 def test_command_line_reports_damage(
