@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from daemon.commands.phantom_scan import phantom_scan
+from daemon.commands.simulate_scan import phantom_scan
 
 if TYPE_CHECKING:
     from simulator.detector import Counts

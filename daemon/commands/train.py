@@ -187,6 +187,7 @@ def _export(trainer: Trainer, arguments: argparse.Namespace) -> Path:
 
     from models.recipe import recipe_table
     from models.training import training_limits
+    from models.training.beginning import CLAIM_ALONE
     from models.weights_file import Card, find_weights, read_card, save_weights
 
     recipe = trainer.recipe
@@ -202,7 +203,7 @@ def _export(trainer: Trainer, arguments: argparse.Namespace) -> Path:
             "command": parent.command,
             "training": parent.training,
         }
-        if recipe.optimiser.learns == ("claim",):  # the displacement is still the parent's
+        if recipe.optimiser.learns == CLAIM_ALONE:  # the displacement is still the parent's
             training["claim"] = table
             table, limits = parent.recipe, parent.limits
     card = Card(

@@ -16,6 +16,8 @@ from models.weights_file import find_weights, load_weights, read_card
 
 INFERENCE_OPTIONS = {"views"}
 """Options of networks that change nothing in their weights."""
+CLAIM_ALONE = ("claim",)
+"""What learns where sigma is fitted to a displacement that is finished."""
 
 
 def initial_weights(network: Network, recipe: Recipe, name: str) -> dict[str, torch.Tensor]:

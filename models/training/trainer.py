@@ -15,7 +15,7 @@ from models.architectures import build_network, channels_last
 from models.loss import end_point_error, multiscale_loss
 from models.recipe import OptimiserRecipe, Recipe
 from models.training.average import Average
-from models.training.beginning import choose_learning, initial_weights
+from models.training.beginning import CLAIM_ALONE, choose_learning, initial_weights
 from models.training.checkpoint import foreign, read_checkpoint, write_checkpoint
 from models.training.clock import Clock
 from models.training.execution import (
@@ -76,6 +76,8 @@ class Trainer:
         if initial is not None:
             network.load_state_dict(initial_weights(network, recipe, initial))
         choose_learning(network, recipe.optimiser.learns)
+        # A claim is about the answer as it is given: of the last pass, averaged over all views.
+        network.train(recipe.optimiser.learns != CLAIM_ALONE)
         self.network = channels_last(network, self.device)
         self.average = Average(self.network, recipe.optimiser.average)
         self.optimiser = _optimiser(self.network, recipe.optimiser)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from daemon.commands import main
 from models.training import CHECKPOINT, LOG
+from models.weights_file import sha256_of
 from simulator.pair_set_writer import PairSetRequest, plan_pair_set, write_pair_set
 from simulator.pattern_range import PAPER_RANGE
 from simulator.pattern_set import PatternSetRequest, write_pattern_set
@@ -66,7 +67,9 @@ def test_weights_card_and_a_second_training_from_them(
     recipe.write_text(RECIPE.replace("1e-3", "1e-30").replace("seed = 5", "seed = 6"))
     assert train(recipe, "--output", second, "--from", weights) == 0
     card = json.loads((second / "tiny.json").read_text())
-    assert card["training"]["from"] == str(weights)
+    parent = card["training"]["from"]
+    assert parent["sha256"] == sha256_of(weights)
+    assert parent["command"].startswith("cade train")
     assert f"--from {weights}" in card["command"]
     before, after = load_file(weights), load_file(second / "tiny.safetensors")
     for name, value in before.items():
@@ -98,6 +101,52 @@ def test_paused_and_continued(
     assert train(*command) == 0
     assert "paused" not in capsys.readouterr().out.splitlines()[-2:]
     assert json.loads((run / "tiny.json").read_text())["training"]["steps"] == 3
+
+
+CLAIM = """
+name = "claim"
+seed = 5
+[network]
+architecture = "cade"
+[data]
+patterns = 2
+pattern_px = 48
+crop_px = 32
+[optimiser]
+learns = ["claim"]
+steps = 3
+batch = 4
+rate = 1e-2
+loss_weights = [1.0]
+sigma_weight = 1.0
+"""
+
+
+def test_sigma_alone_is_fitted_to_a_finished_displacement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, claim = tmp_path / "whole.toml", tmp_path / "claim.toml"
+    network = "options = { channels = [[4, 6], [4, 6]], blocks = [1, 1], views = 2 }"
+    small = CLAIM.replace('learns = ["claim"]\n', "").replace('"claim"', '"small"')
+    whole.write_text(small.replace("[data]", f"{network}\n[data]"))
+    claim.write_text(CLAIM)
+    assert train(whole, "--output", tmp_path / "first") == 0
+    weights = tmp_path / "first" / "small.safetensors"
+    capsys.readouterr()
+    assert train(claim, "--output", tmp_path / "second") == 2
+    assert "--from" in capsys.readouterr().err
+    command = ("--from", weights, "--name", "small", "--output", tmp_path / "second")
+    assert train(claim, *command) == 0
+    before, after = load_file(weights), load_file(tmp_path / "second" / "small.safetensors")
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed
+    assert all(".claim." in name for name in changed)
+    first, second = (
+        json.loads((tmp_path / n / "small.json").read_text()) for n in ("first", "second")
+    )
+    assert second["recipe"] == first["recipe"]  # that of the displacement
+    assert second["training"]["claim"]["optimiser"]["learns"] == ["claim"]
+    assert second["options"]["views"] == 2
 
 
 def test_another_batch_is_another_run(
