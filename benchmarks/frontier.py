@@ -105,16 +105,20 @@ def plot(points: list[Point], path: Path) -> None:
         for p in own:
             face = colour if p.whole else "white"
             axes.plot(p.cost, p.ratio, "o", color=colour, markerfacecolor=face)
-            label = f"{p.passes} pass{'es' if p.passes > 1 else ''}, {p.views} view"
+            plural = ("" if p.passes == 1 else "es", "" if p.views == 1 else "s")
             axes.annotate(
-                label + ("s" if p.views > 1 else ""),
+                f"{p.passes} pass{plural[0]}, {p.views} view{plural[1]}",
                 (p.cost, p.ratio),
-                xytext=(5, 4),
+                xytext=(6, 5 - 14 * number),
                 textcoords="offset points",
                 fontsize=7,
             )
         axes.plot([], [], "o-", color=colour, label=name)
     axes.set_xscale("log")
+    axes.set_xlim(right=1.5 * max(p.cost for p in points))
+    ticks = [0.5, 1, 2, 4, 8]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_xlabel("cost of a frame pair, in forward passes of quarter-width StrainNet-f")
     axes.set_ylabel("mean EPE over the Bayesian limit")
     axes.legend(title="filled: as shipped", frameon=False)

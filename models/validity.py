@@ -14,7 +14,7 @@ from torch.nn import functional
 from models.contrast import Contrast
 from models.normalisation import POOL
 
-CERTAIN, CERTAIN_WIDE = 0.2, 0.36
+CERTAIN, CERTAIN_WIDE = 0.16, 0.36
 """Agreement below which a cell is bad for certain, in the small and in the wide window."""
 DOUBTFUL = 0.78
 """Agreement in the small window below which a cell is bad if a bad one is next to it."""
