@@ -15,7 +15,7 @@ import numpy as np
 from cade.frames import Frame, Role, SeriesEnd, SeriesStart
 from cade.wire import fields
 from cade.wire.codec import Buffer, Message, WireError
-from cade.wire.implied_series import ImpliedSeries
+from cade.wire.implied_series import ImpliedSeries, implied_start
 from cade.wire.json_part import json_object
 from cade.wire.options import DecoderOptions, EncoderOptions
 from cade.wire.raw_image import blob_of, decode_blob
@@ -60,7 +60,7 @@ class Array10Decoder:
             role=role,
             origin=self._options.origin,
         )
-        return (_start(frame), frame) if begins else (frame,)
+        return (implied_start(frame), frame) if begins else (frame,)
 
     def _role(self, header: fields.Fields) -> Role | None:
         """The role in the header, or else among areaDetector's attributes."""
@@ -71,16 +71,6 @@ class Array10Decoder:
         if isinstance(attributes, dict):
             return fields.role(attributes.get(key), f"ndattr[{key!r}]")
         return None
-
-
-def _start(first: Frame) -> SeriesStart:
-    return SeriesStart(
-        series_id=first.series_id,
-        start_time_s=first.timestamp_s,
-        shape=(first.data.shape[0], first.data.shape[1]),
-        dtype=first.data.dtype.name,
-        role=first.role,
-    )
 
 
 def _header(data: memoryview) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cade.frames import Frame, SeriesStart
+
 
 class ImpliedSeries:
     """An image of another source, or with a smaller number than the last, begins a series.
@@ -37,3 +39,15 @@ class ImpliedSeries:
     def forget(self) -> None:
         """The next image begins a series."""
         self.source = None
+
+
+def implied_start(first: Frame, *, lossy: bool = False) -> SeriesStart:
+    """The start that the first image of a series stands for."""
+    return SeriesStart(
+        series_id=first.series_id,
+        start_time_s=first.timestamp_s,
+        shape=(first.data.shape[0], first.data.shape[1]),
+        dtype=first.data.dtype.name,
+        role=first.role,
+        lossy=lossy,
+    )

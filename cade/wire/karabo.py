@@ -18,7 +18,7 @@ from cade.errors import UsageError
 from cade.frames import Frame, Role, SeriesEnd, SeriesStart
 from cade.wire import fields
 from cade.wire.codec import Buffer, Message, WireError
-from cade.wire.implied_series import ImpliedSeries
+from cade.wire.implied_series import ImpliedSeries, implied_start
 from cade.wire.options import DecoderOptions, EncoderOptions
 from cade.wire.raw_image import blob_of, decode_blob
 
@@ -94,7 +94,8 @@ class KaraboDecoder:
             role=role,
             origin=options.origin,
         )
-        return (_start(frame), frame) if begins else (frame,)
+        # A bridge hands on what its clients have time for, and not every train has an image.
+        return (implied_start(frame, lossy=True), frame) if begins else (frame,)
 
     def _number(self, metadata: fields.Fields) -> int:
         """The train id; without a timing system it is 0 or missing, and trains are counted."""
@@ -130,18 +131,6 @@ class KaraboDecoder:
             return (source, header.get("path")) == self._wanted
         shape = header.get("shape")
         return isinstance(shape, list) and len(shape) > 1
-
-
-def _start(first: Frame) -> SeriesStart:
-    """A bridge hands on what its clients have time for, and not every train has an image."""
-    return SeriesStart(
-        series_id=first.series_id,
-        start_time_s=first.timestamp_s,
-        shape=(first.data.shape[0], first.data.shape[1]),
-        dtype=first.data.dtype.name,
-        role=first.role,
-        lossy=True,
-    )
 
 
 def _image(found: _Found, max_bytes: int) -> np.ndarray[Any, Any]:

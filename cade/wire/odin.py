@@ -17,7 +17,7 @@ from cade.frames import Frame, Role, SeriesEnd, SeriesStart
 from cade.wire import fields
 from cade.wire.codec import Buffer, Message, WireError
 from cade.wire.compression import compress
-from cade.wire.implied_series import ImpliedSeries
+from cade.wire.implied_series import ImpliedSeries, implied_start
 from cade.wire.json_part import json_object
 from cade.wire.options import DecoderOptions, EncoderOptions
 from cade.wire.raw_image import blob_of, decode_blob
@@ -68,18 +68,7 @@ class OdinDecoder:
             role=role,
             origin=options.origin,
         )
-        return (_start(frame), frame) if begins else (frame,)
-
-
-def _start(first: Frame) -> SeriesStart:
-    return SeriesStart(
-        series_id=first.series_id,
-        start_time_s=first.timestamp_s,
-        shape=(first.data.shape[0], first.data.shape[1]),
-        dtype=first.data.dtype.name,
-        role=first.role,
-        lossy=True,
-    )
+        return (implied_start(frame, lossy=True), frame) if begins else (frame,)
 
 
 def _image(header: fields.Fields, blob: memoryview, max_bytes: int) -> np.ndarray[Any, Any]:

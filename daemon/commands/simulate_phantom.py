@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from daemon.commands.simulate_options import positive
 from daemon.commands.simulate_scan import phantom_scan
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def add_phantom(
 ) -> argparse.ArgumentParser:
     """Declare `phantom`, without the options that all of `simulate` have."""
     phantom = actions.add_parser("phantom", help="frames of a phantom as TIFF, with truth")
-    phantom.add_argument("--frames", type=_positive, default=8, metavar="N", help="sample frames")
-    phantom.add_argument("--references", type=_positive, default=4, metavar="N", help="references")
+    phantom.add_argument("--frames", type=positive, default=8, metavar="N", help="sample frames")
+    phantom.add_argument("--references", type=positive, default=4, metavar="N", help="references")
     phantom.add_argument("--flats", type=_count, default=0, metavar="N", help="without diffuser")
     phantom.add_argument("--darks", type=_count, default=0, metavar="N", help="without beam")
     _add_sample(phantom.add_argument_group("the sample"))
@@ -46,7 +47,7 @@ def _add_sample(group: argparse._ArgumentGroup) -> None:
         help="hills, which move, are propagated in every eighth frame; all others at rest in every",
     )
     add("--material", default="alumina", metavar="NAME", help='or "FORMULA DENSITY" in g/cm³')
-    add("--number", type=_positive, metavar="N", help="hills (6), spheres (6) or rods (4)")
+    add("--number", type=positive, metavar="N", help="hills (6), spheres (6) or rods (4)")
     add("--radius-um", type=float, metavar="R", help="spheres, rods; default: a share of the frame")
     add("--largest-px", type=float, metavar="U", help="displacement: hills (0.9), wedge (0.25)")
     add("--angle-deg", type=float, metavar="A", help="of rods, from right to down; random")
@@ -114,13 +115,6 @@ def _samples(scan: Scan, count: int) -> Iterator[tuple[Counts, Truth]]:
 
 def _source_distance(text: str) -> float:
     return math.inf if text.strip().lower() in ("none", "0") else float(text) or math.inf
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
 
 
 def _count(text: str) -> int:
