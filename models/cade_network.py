@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional
 
 from cade.interpolation import displaced, spline_coefficients
+from models.brightness import PRODUCTS, brightness_products
 from models.estimate import Estimate
 
 SLOPE = 0.1
-PRODUCTS = 8
 FULL_CHANNELS = 4 + PRODUCTS
 """Full-resolution inputs of a pass: two images, the displacement so far, the products."""
 SCALE_CHANNELS = 8
@@ -36,27 +36,6 @@ LARGEST_SIGMA_LOG = 2.0
 SMALLEST_SIGMA_LOG = -7.0
 FIRST_SIGMA_LOG = -3.0
 """What an untrained claim says: 0.05 px."""
-
-
-def _gradients(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fourth-order central differences along x and y of `(N, 1, H, W)`."""
-    taps = torch.tensor([1.0, -8.0, 0.0, 8.0, -1.0], device=images.device, dtype=images.dtype) / 12
-    padded = functional.pad(images, (2, 2, 2, 2), mode="replicate")
-    along_x = functional.conv2d(padded[:, :, 2:-2], taps.reshape(1, 1, 1, 5))
-    along_y = functional.conv2d(padded[:, :, :, 2:-2], taps.reshape(1, 1, 5, 1))
-    return along_x, along_y
-
-
-def brightness_products(reference: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
-    """gx², gx·gy, gy², gx·e, gy·e, e², e·m, m² of `(N, 1, H, W)` images, `(N, 8, H, W)`.
-
-    m is the mean of both images, g its gradient and e = reference − sample. With
-    I_s(x) = I_r(x − u), e = g·u to second order; e² measures the noise, e·m a change of contrast.
-    """
-    m = 0.5 * (reference + sample)
-    gx, gy = _gradients(m)
-    e = reference - sample
-    return torch.cat([gx * gx, gx * gy, gy * gy, gx * e, gy * e, e * e, e * m, m * m], dim=1)
 
 
 def least_squares(products: torch.Tensor) -> torch.Tensor:

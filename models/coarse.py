@@ -2,9 +2,11 @@
 
 A network follows what is left, about a pixel. Here blocks of the sample are searched in the
 reference at half the resolution, within the range, then again at full resolution near what the
-first search found. Both go through a smooth field, because a network sees the reference warped by
-it, and a jump would tear its speckles. Most frames need none of this: a search of the nearest
-shifts tells.
+first search found; what is still left is solved for in the same blocks (least squares of the
+brightness equation). All go through a smooth field, because a network sees the reference warped by
+it, and a jump would tear its speckles. The last step makes the field good to about 0.01 px where it
+is smooth: beyond the border that a large displacement loses, nothing else is known
+(`settled_sample`). Most frames need none of this: a search of the nearest shifts tells.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import torch
 from torch.nn import functional
 
 from cade.bilinear import displaced_bilinear, from_outside
+from cade.interpolation import displaced, spline_coefficients
 from models.block_match import BlockMatch, match_blocks
+from models.brightness import brightness_products
 from models.smooth_field import between_blocks, consistent, smooth_field
 
 RANGE_PX = 24
@@ -26,6 +30,9 @@ BLOCK_PX = 32
 HALF = 2
 NEAR_PX = 4
 """Reach of the search that tells small displacements from large ones, and of the second one."""
+SOLVE_MARGIN_PX = 3.0
+"""Nearer to what the reference does not show, its gradients are of the border."""
+LEAST_DETERMINANT = 1e-9
 LEAST_SCORE = 0.15
 LEAST_SAY = 0.01
 """Weight of a block of which less than half is inside."""
@@ -36,7 +43,7 @@ MOST_RIVALRY = 0.7
 def coarse_displacement(
     reference: torch.Tensor, sample: torch.Tensor, weight: torch.Tensor | None = None
 ) -> torch.Tensor | None:
-    """Where the displacement lies, within about half a pixel, `(N, 2, H, W)` in px.
+    """Where the smooth part of the displacement lies, `(N, 2, H, W)` in px.
 
     Args:
         reference: normalised frames `(N, H, W)` (`models.normalisation`).
@@ -60,7 +67,9 @@ def coarse_displacement(
         return None
     moving[moving.clone()] = far
     start = sample.new_zeros((len(sample), 2, *shape))
-    start[moving] = _second_field(reference[moving], sample[moving], field[far])
+    reference, sample = reference[moving], sample[moving]
+    field = _second_field(reference, sample, field[far])
+    start[moving] = _third_field(reference, sample, field)
     return start
 
 
@@ -96,7 +105,7 @@ def _first_field(
 def _second_field(
     reference: torch.Tensor, sample: torch.Tensor, field: torch.Tensor
 ) -> torch.Tensor:
-    """The field of blocks corrected by what is left of it, at pixels `(N, 2, H, W)`.
+    """The field of blocks `(N, 2, h, w)` corrected by what is left of it.
 
     At full resolution: the halved peak of fine speckle is too narrow for a fit between its pixels.
     """
@@ -105,7 +114,27 @@ def _second_field(
     warped = displaced_bilinear(reference[:, None], start)[:, 0].masked_fill(from_outside(start), 0)
     match = match_blocks(warped, sample, BLOCK_PX, NEAR_PX)
     trusted = consistent(match.shift_px, _is_clear(match))
-    field = field + smooth_field(match.shift_px, _say(trusted, field, shape))
+    return field + smooth_field(match.shift_px, _say(trusted, field, shape))
+
+
+def _third_field(
+    reference: torch.Tensor, sample: torch.Tensor, field: torch.Tensor
+) -> torch.Tensor:
+    """The field of blocks corrected once more, at pixels `(N, 2, H, W)`.
+
+    By the spline, whose values between pixels do not bend a least-squares solution.
+    """
+    shape = (int(sample.shape[-2]), int(sample.shape[-1]))
+    start = between_blocks(field, BLOCK_PX, shape)
+    warped = displaced(spline_coefficients(reference), start[:, 0], start[:, 1])
+    seen = (~from_outside(start, -SOLVE_MARGIN_PX)).to(sample.dtype)[:, None]
+    products = brightness_products(warped[:, None], sample[:, None])[:, :5] * seen
+    pad = (0, -shape[1] % BLOCK_PX, 0, -shape[0] % BLOCK_PX)
+    xx, xy, yy, bx, by = functional.avg_pool2d(functional.pad(products, pad), BLOCK_PX).unbind(1)
+    determinant = (xx * yy - xy * xy).clamp(min=LEAST_DETERMINANT)
+    left = torch.stack([yy * bx - xy * by, xx * by - xy * bx], dim=1) / determinant[:, None]
+    trusted = consistent(left, (left.abs() < FAR_PX).all(dim=1))
+    field = smooth_field(field + left, _say(trusted, field, shape))
     return between_blocks(field, BLOCK_PX, shape).clamp(-RANGE_PX, RANGE_PX)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from models.normalisation import blur
+
 OUTLIER_PX = 1.5
 """A block further than this from what its neighbours predict is an outlier ..."""
 OUTLIER_SPREADS = 2.0
@@ -15,6 +17,11 @@ SLOPE_RIDGE = 0.005
 """Keeps a plane's slope finite where few blocks support it, at the value zero."""
 LITTLE_SUPPORT = 0.02
 """Share of a window's weight at which the wider window counts as much."""
+NOISE_SHARE = 0.24
+"""Variance of the near fit of a block's shift, at the border of a frame, in variances of a shift
+about its neighbours' plane, with as much again as a margin; inside it is a third of it."""
+NOISE_BLOCKS = 1.5
+"""Standard deviation of the window in which that variance, and what exceeds it, are averaged."""
 _TINY = 1e-9
 
 
@@ -37,16 +44,33 @@ def consistent(shift_px: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
 def smooth_field(shift_px: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Shifts `(N, 2, h, w)` smoothed over blocks by weight `(N, h, w)`, continued to the others.
 
-    Planes are fitted, so a field that rises to the border goes on rising. Zero where no block of a
-    frame has any weight.
+    Planes are fitted, so a field that rises to the border goes on rising: in a near window where
+    that says more than noise would, else in a far one. Zero where no block of a frame has any
+    weight.
     """
     total = weight.sum(dim=(-2, -1), keepdim=True).clamp(min=_TINY)
-    field = (shift_px * weight[:, None]).sum(dim=(-2, -1), keepdim=True) / total[:, None]
-    for sigma in (FAR_BLOCKS, NEAR_BLOCKS):
-        fitted, support = _local_plane(shift_px, weight, sigma)
-        share = (support / (support + LITTLE_SUPPORT))[:, None]
-        field = torch.lerp(field.expand_as(fitted), fitted, share)
-    return field
+    mean = (shift_px * weight[:, None]).sum(dim=(-2, -1), keepdim=True) / total[:, None]
+    far, support = _local_plane(shift_px, weight, FAR_BLOCKS)
+    field = torch.lerp(mean.expand_as(far), far, _enough(support))
+    near, support = _local_plane(shift_px, weight, NEAR_BLOCKS)
+    share = _enough(support) * _significant(near - field, shift_px, weight)
+    return torch.lerp(field, near, share)
+
+
+def _enough(support: torch.Tensor) -> torch.Tensor:
+    return (support / (support + LITTLE_SUPPORT))[:, None]
+
+
+def _significant(
+    change_px: torch.Tensor, shift_px: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """Share of a change `(N, 2, h, w)` that the noise of the shifts does not explain, 0–1."""
+    predicted, _ = _local_plane(shift_px, weight, NEAR_BLOCKS, own=False)
+    squares = torch.cat([change_px, shift_px - predicted], dim=1).square() * weight[:, None]
+    sums = blur(squares.flatten(0, 1), NOISE_BLOCKS).reshape(squares.shape)
+    means = sums / blur(weight, NOISE_BLOCKS).clamp(min=_TINY)[:, None]
+    changed, noise = means[:, :2], means[:, 2:]
+    return (1 - NOISE_SHARE * noise / changed.clamp(min=_TINY)).clamp(0, 1)
 
 
 def between_blocks(field: torch.Tensor, block_px: int, shape: tuple[int, int]) -> torch.Tensor:

@@ -22,9 +22,11 @@ PATTERNS = (6, 0, 3, 4)
 SIDE = 256
 UNSEEN = 77
 BORDER = 80
-AS_GOOD = 1.5
-"""Over all valid pixels: beside the border that is lost, the filled sample pulls towards the start.
-Further inside the excess is below 1.2 (`cade evaluate`, test_card.py)."""
+AS_GOOD = 1.2
+"""Over all valid pixels, those beside the border that is lost included."""
+MAP_AS_GOOD = 1.4
+"""The same where the field varies: how it goes on beyond the lost border is anybody's guess, and
+the sample that is filled by that guess pulls at what lies beside it."""
 LARGE_PX = [(20.0, 20.0), (-20.0, -20.0), (20.0, -20.0), (5.5, -5.5), (-12.3, 12.3)]
 
 
@@ -114,7 +116,7 @@ def test_large_shifts_are_as_good_as_small_ones(
 def test_drift_with_a_map_on_top(tracker: CadeTracker) -> None:
     local = random_map(64)
     drifted = mean_error(tracker, local + constant(-12.0, 3.0))
-    assert drifted < AS_GOOD * mean_error(tracker, local)
+    assert drifted < MAP_AS_GOOD * mean_error(tracker, local)
 
 
 @pytest.mark.parametrize("most_px", [20.0, -20.0])
