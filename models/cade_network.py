@@ -26,6 +26,7 @@ SCALE_CHANNELS = 8
 """Inputs of each scale: the least-squares solution, what it rests on, what it leaves."""
 WIDE_STEPS = (2, 4)
 """Dilations of the averages beyond the coarsest cell: windows of about 60 and 140 px."""
+LEVEL_CHANNELS = 16
 OUT_CHANNELS = 8
 """Of a head: two components at the four pixels of a 2×2 cell."""
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
@@ -91,7 +92,7 @@ class Pass(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(channels))
         self.decode = nn.ModuleList(_blocks(c, blocks) for c in channels[:-1])
         self.head = nn.Conv2d(channels[0], OUT_CHANNELS, 3, padding=1)
-        self.claim = Claim(channels[0]) if claims else None
+        self.claim = Claim(channels[0], given[-1]) if claims else None
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
@@ -111,23 +112,34 @@ class Pass(nn.Module):
             x = self.decode[level](x + skips[level])
         x = functional.leaky_relu(x, SLOPE)
         du: torch.Tensor = functional.pixel_shuffle(self.head(x), 2)
-        return du, self.claim(x.detach()) if self.claim is not None else None
+        return du, self.claim(x.detach(), scales[-1]) if self.claim is not None else None
 
 
 class Claim(nn.Module):
-    """Log sigma from the last features of a pass, which it does not shape."""
+    """Log sigma from the last features of a pass, which it does not shape.
 
-    def __init__(self, channels: int) -> None:
+    Features that were learnt for the displacement know little of the level of the noise; the
+    coarsest scale's inputs do, so a factor that varies slowly comes from them.
+    """
+
+    def __init__(self, channels: int, given: int) -> None:
         super().__init__()
         self.block = ResidualBlock(channels)
         self.head = nn.Conv2d(channels, OUT_CHANNELS, 3, padding=1)
+        self.enter = nn.Conv2d(given, LEVEL_CHANNELS, 1)
+        self.level = nn.Conv2d(LEVEL_CHANNELS, 1, 1)
+        nn.init.zeros_(self.level.weight)
+        nn.init.zeros_(self.level.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.head.weight)
         nn.init.constant_(self.head.bias, FIRST_SIGMA_LOG)  # type: ignore[arg-type]
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`(N, C, H/2, W/2)` to `(N, 2, H, W)`."""
-        out = self.head(self.block(x))
-        return functional.pixel_shuffle(out, 2).clamp(SMALLEST_SIGMA_LOG, LARGEST_SIGMA_LOG)
+    def forward(self, x: torch.Tensor, coarsest: torch.Tensor) -> torch.Tensor:
+        """Features `(N, C, H/2, W/2)` and the coarsest of `scale_inputs` to `(N, 2, H, W)`."""
+        own = functional.pixel_shuffle(self.head(self.block(x)), 2)
+        level = self.level(functional.leaky_relu(self.enter(coarsest), SLOPE))
+        size = (int(own.shape[-2]), int(own.shape[-1]))
+        level = functional.interpolate(level, size=size, mode="bilinear")
+        return (own + level).clamp(SMALLEST_SIGMA_LOG, LARGEST_SIGMA_LOG)
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:

@@ -1,6 +1,6 @@
 """How good a tracker is on patterns it has never seen, beside the limit on the same patterns."""
 
-from models.evaluation.coverage import CoverageRow, coverage_study, worst_coverage
+from models.evaluation.coverage import CoverageRow, coverage_study
 from models.evaluation.patches import PatchRow, mean_ratio, patch_study
 from models.evaluation.shifts import ReachRow, ShiftRow, reach_study, shift_study
 from models.evaluation.unseen import unseen_patterns
@@ -16,5 +16,4 @@ __all__ = [
     "reach_study",
     "shift_study",
     "unseen_patterns",
-    "worst_coverage",
 ]

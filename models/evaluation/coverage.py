@@ -15,8 +15,6 @@ from simulator.pattern import at_pixels
 
 NOISE_COUNTS = (278.0, 1000.0, 10_000.0)
 """6, 3.2 and 1 % noise."""
-WITHIN_ONE, WITHIN_TWO = 0.6827, 0.9545
-"""Of normal deviations."""
 QUINTILES = 5
 
 
@@ -109,11 +107,3 @@ def _row(group: str, parts: list[_Deviations]) -> CoverageRow:
 def _coverage(group: str, in_sigma: torch.Tensor) -> CoverageRow:
     within = [float((in_sigma < limit).float().mean()) for limit in (1.0, 2.0)]
     return CoverageRow(group, *within)
-
-
-def worst_coverage(rows: list[CoverageRow]) -> tuple[float, float]:
-    """The largest departures from a normal distribution's shares, within one and two sigma."""
-    return (
-        max(abs(r.within_one - WITHIN_ONE) for r in rows),
-        max(abs(r.within_two - WITHIN_TWO) for r in rows),
-    )
