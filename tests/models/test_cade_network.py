@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional
 
 from models.architectures import build_network, parameter_count
+from models.brightness import brightness_products
 from models.cade_network import (
     SCALE_CHANNELS,
     STEP_PX,
     CadeNetwork,
     Pass,
-    brightness_products,
     least_squares,
     scale_inputs,
 )
