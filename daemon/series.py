@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass, field
 
@@ -10,8 +11,13 @@ import numpy as np
 from cade.frames import NOT_NEW, Beamline, Frame, Rejected, Role, SeriesStart
 from daemon.batches import SeriesOpened
 from daemon.checks import check_form
+from daemon.detector import Detector
+from daemon.image_ids import ImageIds
 from daemon.reference_average import RunningAverage
 from daemon.reference_screen import ScreenedAverage
+
+MOST_GAPS = 20
+"""So many gaps in the image ids are named in the log."""
 
 
 @dataclass(slots=True)
@@ -31,9 +37,9 @@ class Series:
     averages: dict[Role, RunningAverage] = field(default_factory=dict)
     reference: ScreenedAverage | None = None
     reference_time_s: float = 0.0
+    detector: Detector | None = None
     touched_s: float = field(default_factory=time.monotonic)
-    seen: int = 0
-    highest_id: int = -1
+    ids: ImageIds = field(default_factory=ImageIds)
 
     @property
     def beamline(self) -> Beamline:
@@ -44,8 +50,12 @@ class Series:
         """Remember the image id of what has come, where it is known and new."""
         if event.image_id < 0 or (isinstance(event, Rejected) and event.reason in NOT_NEW):
             return
-        self.seen += 1
-        self.highest_id = max(self.highest_id, event.image_id)
+        self.ids.add(event.image_id)
+
+    @property
+    def seen(self) -> int:
+        """How many different images have come."""
+        return len(self.ids)
 
     @property
     def missing(self) -> int:
@@ -54,8 +64,21 @@ class Series:
         A broken message whose id is unknown leaves its image missing as well. A live view leaves
         images out, so there only an announced count tells.
         """
-        seen_ids = 0 if self.start.lossy else self.highest_id + 1
-        return max(0, max(self.start.image_count or 0, seen_ids) - self.seen)
+        return max(0, self._expected - self.seen)
+
+    @property
+    def missing_ids(self) -> str:
+        """Their ids for people, as `3, 17-19`; empty for a live view, where nobody knows them."""
+        if self.start.lossy:
+            return ""
+        gaps = itertools.islice(self.ids.gaps(self._expected), MOST_GAPS + 1)
+        texts = [str(a) if a == b else f"{a}-{b}" for a, b in gaps]
+        return ", ".join([*texts[:MOST_GAPS], *(["..."] if len(texts) > MOST_GAPS else [])])
+
+    @property
+    def _expected(self) -> int:
+        ids = 0 if self.start.lossy else self.ids.end
+        return max(self.start.image_count or 0, ids)
 
     def check(self, frame: Frame) -> Rejected | None:
         """None where the frame has the form of its series, which its start or first frame sets."""

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import zmq
 
-from cade.frames import Event
-from cade.wire import Buffer, WireError, decoder
+from cade.frames import Event, Frame, SeriesStart
+from cade.wire import Buffer, Message, WireError, decoder
 from daemon.settings import StreamSettings
-from daemon.sources.connection import Connection
 from daemon.sources.series_gate import SeriesGate
+from daemon.sources.stream_early import EarlyImages
+from daemon.sources.stream_keys import stream_keys
+from daemon.sources.stream_queue import Item
+from daemon.sources.stream_receiver import Receiver
+from daemon.sources.stream_window import ReorderWindow
 
 _POLL_S = 0.1
+_WINDOW_SHARE = 4
+"""Of `queue_bytes` this part is for putting images in order; the rest is the queue's."""
 
 
 class StreamSource:
@@ -23,63 +30,105 @@ class StreamSource:
     Args:
         settings: which stream.
         context: the ZeroMQ context; it must outlive `events`.
+
+    Raises:
+        CadeError: a key that the settings name cannot be used.
+        UsageError: the format needs what is not installed.
     """
 
     def __init__(self, settings: StreamSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        self.name = f"stream {settings.endpoint}"
+        origin = ", ".join(settings.endpoints)
+        self.name = f"stream {origin}"
         self._settings = settings
         self._context = context
-        self._gate = SeriesGate(settings.endpoint)
+        self._end_asked = threading.Event()
+        self._several = len(settings.endpoints) > 1
+        stream_keys(settings)  # what is wrong with them is said before the first frame
+        held_bytes = settings.queue_bytes // _WINDOW_SHARE
+        self._queue_bytes = settings.queue_bytes - held_bytes
+        window = ReorderWindow(settings.reorder_frames, held_bytes)
+        self._gate = SeriesGate(origin, window, len(settings.endpoints))
+        self._early = EarlyImages(settings.reorder_frames, held_bytes)
         self._decoder = decoder(
             settings.format,
             role_key=settings.role_key,
             channel=settings.channel,
+            calibration=settings.detector_calibration,
             max_bytes=settings.max_message_bytes,
-            origin=settings.endpoint,
+            origin=origin,
         )
 
-    def events(self, stop: threading.Event) -> Iterator[Event]:
+    def end_series(self) -> None:
+        """Ask for the end of the open series; the next image without a start begins another."""
+        self._end_asked.set()
+
+    def events(self, stop: threading.Event) -> Generator[Event]:
         """Events until `stop` is set and what had arrived by then is handed on.
 
-        Iterate in one thread only: the socket is made and closed in it. A series that is open at
-        the end is left open. Whatever cannot be decoded comes as `Rejected`.
+        A series that is open at the end is left open. Whatever cannot be decoded comes as
+        `Rejected`.
 
         Raises:
             CadeError: the endpoint cannot be bound or connected to.
         """
-        connection = Connection(self._settings, self._context)
-        try:
-            yield from self._receive(connection, stop)
-            for _ in range(self._settings.queue_frames):  # bounded: the detector may go on sending
-                parts = connection.receive(0.0)
-                if parts is None:
-                    break
-                yield from self._decode(parts)
-        finally:
-            connection.close()
-
-    def _receive(self, connection: Connection, stop: threading.Event) -> Iterator[Event]:
-        last_s = time.monotonic()
-        while not stop.is_set():
-            connection.request()
-            parts = connection.receive(_POLL_S)
-            if parts is not None:
-                yield from self._decode(parts)
+        with Receiver(self._settings, self._context, stop, self._queue_bytes) as receiver:
+            last_s = time.monotonic()
+            while not receiver.exhausted:
+                if self._end_asked.is_set():
+                    yield from self._end_series("was ended on demand")
+                item = receiver.get(_POLL_S)
+                if item is None:
+                    yield from self._wait(time.monotonic() - last_s)
+                    continue
+                yield from self._take(item)
                 last_s = time.monotonic()
-                continue
-            refusal = connection.restore()
-            if refusal is not None:
-                yield self._gate.malformed(WireError(refusal))
-            silence_s = self._settings.silence_s
-            if silence_s is not None and time.monotonic() - last_s > silence_s:
-                self._decoder.forget()
-                yield from self._gate.close()
+        yield from self._settle()
 
-    def _decode(self, parts: list[Buffer]) -> Iterator[Event]:
+    def _wait(self, silent_s: float) -> Iterator[Event]:
+        """Nothing has come: is it time to give up what is waited for?"""
+        waited_s = max(self._gate.waiting_s, self._early.waiting_s)
+        if max(waited_s, silent_s if self._gate.ending else 0.0) >= self._settings.reorder_s:
+            yield from self._settle()
+        end_silence_s = self._settings.end_silence_s
+        if end_silence_s is not None and silent_s > end_silence_s:
+            yield from self._end_series("was ended by silence")
+
+    def _end_series(self, fate: str) -> Iterator[Event]:
+        self._end_asked.clear()
+        self._decoder.forget()
+        yield from self._gate.close(fate)
+
+    def _settle(self) -> Iterator[Event]:
+        for parts in self._early.take():
+            yield from self._take(parts, hold=False)
+        yield from self._gate.settle()
+
+    def _take(self, item: Item, *, hold: bool = True) -> Iterator[Event]:
+        """The events of a message; `hold` says whether it may wait for its start message."""
         try:
-            messages = self._decoder.decode(parts)
+            if isinstance(item, WireError):
+                raise item
+            messages = self._decoder.decode(item)
         except WireError as error:
-            yield self._gate.malformed(error)
+            yield from self._gate.malformed(error)
             return
         for message in messages:
-            yield from self._gate.take(message)
+            if isinstance(message, Frame) and hold and self._is_held(message, item):
+                continue
+            yield from self._gate.take(self._named(message))
+            if isinstance(message, SeriesStart):
+                for early in self._early.take():
+                    yield from self._take(early)
+
+    def _is_held(self, frame: Frame, parts: list[Buffer]) -> bool:
+        """Whether its message waits for the start message, which may come by another endpoint."""
+        if not self._several or self._gate.knows(frame.series_id):
+            return False
+        return self._early.hold(parts)
+
+    def _named(self, message: Message) -> Message:
+        """A start message with the detector's name from the settings, where it states none."""
+        if not isinstance(message, SeriesStart) or message.beamline.detector is not None:
+            return message
+        beamline = dataclasses.replace(message.beamline, detector=self._settings.detector or None)
+        return dataclasses.replace(message, beamline=beamline)

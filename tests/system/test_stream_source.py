@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import cbor2
 import karabo_bridge
@@ -16,16 +15,23 @@ import zmq
 from pydantic import ValidationError
 
 from cade.errors import CadeError
-from cade.frames import Event, Frame, Reason, Rejected, Role, SeriesEnd, SeriesStart
-from cade.wire import Buffer, Encoder, encoder
+from cade.frames import Event, Frame, Reason, Role, SeriesEnd, SeriesStart
+from cade.wire import Buffer, encoder
 from daemon.settings import StreamSettings
+from daemon.sources.connection import FEWEST
 from daemon.sources.stream import StreamSource
-from simulator.emulator import EmulatedSeries, Emulator
-
-PATIENCE_S = 30.0
-PIXELS = np.arange(12, dtype="u2").reshape(3, 4)
-
-Context = zmq.Context[zmq.Socket[bytes]]
+from simulator.emulated_series import EmulatedSeries
+from simulator.emulator import Emulator
+from tests.stream_bench import (
+    PATIENCE_S,
+    PIXELS,
+    Context,
+    Detector,
+    free_endpoint,
+    kind,
+    rejection,
+    running,
+)
 
 
 @pytest.fixture
@@ -35,83 +41,10 @@ def context() -> Iterator[Context]:
         context.destroy(linger=0)
 
 
-class Running:
-    """A source in its thread, and what it yields."""
-
-    def __init__(self, source: StreamSource) -> None:
-        self.events: queue.Queue[Event] = queue.Queue()
-        self.stop = threading.Event()
-        self._source = source
-        self.thread = threading.Thread(target=self._run, name=source.name)
-        self.thread.start()
-
-    def _run(self) -> None:
-        for event in self._source.events(self.stop):
-            self.events.put(event)
-
-    def next(self) -> Event:
-        return self.events.get(timeout=PATIENCE_S)
-
-    def finish(self) -> list[Event]:
-        """Stop, and all that was left."""
-        self.stop.set()
-        self.thread.join(PATIENCE_S)
-        assert not self.thread.is_alive()
-        return list(self.events.queue)
-
-
-@contextmanager
-def running(context: Context, **settings: object) -> Iterator[Running]:
-    source = StreamSource(StreamSettings.model_validate(settings), context)
-    run = Running(source)
-    try:
-        yield run
-    finally:
-        run.finish()
-
-
-class Detector:
-    """A bound socket that sends what an encoder makes."""
-
-    def __init__(self, context: Context, kind: int, wire_format: str) -> None:
-        self.socket = context.socket(kind)
-        self.socket.linger = 0
-        self.socket.sndtimeo = round(PATIENCE_S * 1000)
-        self.socket.bind("tcp://127.0.0.1:*")
-        self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.encoder: Encoder = encoder(wire_format)
-
-    def close(self) -> None:
-        self.socket.close(linger=0)
-
-    def start(self, series_id: str, role: Role | None = None) -> None:
-        self.send(SeriesStart(series_id, 1e9, 5, (3, 4), "uint16", role))
-
-    def image(self, series_id: str, image_id: int) -> None:
-        self.send(Frame(series_id, image_id, PIXELS, 1e9))
-
-    def end(self, series_id: str) -> None:
-        self.send(SeriesEnd(series_id))
-
-    def send(self, message: SeriesStart | Frame | SeriesEnd) -> None:
-        parts = self.encoder.encode(message)
-        if parts:
-            self.socket.send_multipart(parts)
-
-
 @pytest.fixture
 def detector(context: Context) -> Iterator[Detector]:
     with closing(Detector(context, zmq.PUSH, "dectris-v2")) as detector:
         yield detector
-
-
-def rejection(event: Event) -> Rejected:
-    assert isinstance(event, Rejected)
-    return event
-
-
-def kind(event: Event) -> object:
-    return event.reason if isinstance(event, Rejected) else type(event)
 
 
 def test_a_series(context: Context, detector: Detector) -> None:
@@ -165,8 +98,8 @@ def test_images_that_belong_nowhere(context: Context, detector: Detector) -> Non
     with running(context, format="dectris-v2", endpoint=detector.endpoint) as run:
         detector.image("a", 0)
         detector.start("a")
-        detector.image("a", 1)
-        detector.image("a", 1)
+        detector.image("a", 0)
+        detector.image("a", 0)
         detector.start("b")
         detector.image("a", 2)
         detector.end("b")
@@ -323,7 +256,7 @@ def send_series(detector: Detector, count: int) -> None:
 def test_a_detector_that_never_stops_sending_does_not_hold_the_source(
     context: Context, detector: Detector
 ) -> None:
-    settings = StreamSettings(format="dectris-v2", endpoint=detector.endpoint, queue_frames=3)
+    settings = StreamSettings(format="dectris-v2", endpoint=detector.endpoint)
     stop = threading.Event()
     stop.set()
     fed: list[Event] = []
@@ -333,7 +266,7 @@ def test_a_detector_that_never_stops_sending_does_not_hold_the_source(
     sender.start()
     for event in source:
         fed.append(event)
-        assert len(fed) <= 3
+        assert len(fed) <= FEWEST
     # Whoever comes next takes the rest, so that the sender can end.
     with running(context, format="dectris-v2", endpoint=detector.endpoint):
         sender.join(PATIENCE_S)
@@ -389,13 +322,10 @@ def test_peer_that_speaks_no_zeromq(context: Context) -> None:
         with running(context, format="dectris-v2", endpoint=endpoint) as run:
             peer, _ = server.accept()
             with peer:
-                peer.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00OTHER" + bytes(100))
+                peer.sendall(
+                    b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48) + b"\x04\x06\x05HELLO"
+                )
                 again, _ = server.accept()
                 again.close()
                 rejected = rejection(run.next())
     assert "does not speak ZeroMQ" in rejected.detail
-
-
-def free_endpoint() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
