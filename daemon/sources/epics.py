@@ -1,34 +1,24 @@
-"""Process variables as a source of series: one says when to acquire, one says the role."""
+"""Process variables as a source of series: one says when to acquire, others the role."""
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import structlog
 
-from cade.errors import CadeError
-from cade.frames import Event, Role
+from cade.frames import Event
 from daemon.settings import EpicsSettings
 from daemon.sources.acquisition import Acquisition
-from daemon.sources.pv_value import Value, level_of, role_of_value
+from daemon.sources.epics_labels import PvLabels
+from daemon.sources.epics_metadata import MetadataByPv
+from daemon.sources.epics_roles import RoleByPv
+from daemon.sources.pv_board import PvBoard, PvState
+from daemon.sources.pv_report import PvReport
+from daemon.sources.pv_value import level_of
 
 _TICK_S = 0.1
-_MOST_REPORTED = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _News:
-    """What Channel Access has said about a PV."""
-
-    pv: str
-    connected: bool
-    value: Value | None = None
-    states: tuple[str, ...] = ()
 
 
 class EpicsSource:
@@ -38,19 +28,46 @@ class EpicsSource:
     delivers updates are one series. The role is read when a series starts; a change while it runs
     holds from the next one. Channel Access has no authentication: no value is trusted.
 
+    Callbacks of Channel Access only put what they are told on the board; everything else happens
+    in the thread of `events`, and, by `labels`, in those of the other sources.
+
     Args:
         settings: which PVs.
+        held: whether frames of the running acquisition are still to come, whatever the PV says.
     """
 
-    def __init__(self, settings: EpicsSettings) -> None:
+    def __init__(self, settings: EpicsSettings, held: Callable[[], bool] = lambda: False) -> None:
         self.name = "epics"
-        self._settings = settings
-        self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
-        self._pvs: list[Any] = []
-        self._connected: dict[str, bool | None] = {}  # None: not yet
+        self._settings, self._held = settings, held
+        rules = [condition.pv for rule in settings.roles for condition in rule.when]
+        followed = {settings.acquire_pv, settings.role_pv, *rules} - {""}
+        self._board = PvBoard(settings.pvs, followed)
+        self._report = PvReport()
+        self._roles = RoleByPv(settings, self._report)
+        metadata = MetadataByPv(settings.metadata, self._board, self._report)
+        self.labels = PvLabels(settings, self._board, self._roles, metadata)
+        # As told in order: what the board has may already be later.
+        self._states = dict.fromkeys(settings.pvs, PvState())
+        self._connected: dict[str, bool | None] = dict.fromkeys(settings.pvs)  # None: not yet
         self._report_due_s = 0.0
-        self._reported: set[tuple[str, str]] = set()
+        self._acquisition: Acquisition | None = None
+        self._end_asked = threading.Event()
         self._log = structlog.get_logger(__name__)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a series is about to start, so that frames are worth to wait."""
+        return self._acquisition is not None and self._acquisition.is_pending
+
+    @property
+    def level_known(self) -> bool:
+        """Whether the acquire PV says when to acquire."""
+        state = self._board.latest(self._settings.acquire_pv)
+        return state.is_known and level_of(state.value) is not None
+
+    def end_series(self) -> None:
+        """Ask for the end of the series; the next one begins when the PV rises again."""
+        self._end_asked.set()
 
     def connect(self) -> None:
         """Begin to look for the PVs; returns at once. Call it in the main thread.
@@ -58,96 +75,64 @@ class EpicsSource:
         Raises:
             CadeError: the Channel Access library cannot be loaded.
         """
-        import epics
-
-        names = [name for name in (self._settings.role_pv, self._settings.acquire_pv) if name]
-        self._connected = dict.fromkeys(names)
         self._report_due_s = time.monotonic() + self._settings.connect_s
-        try:
-            for name in names:
-                pv = epics.PV(
-                    name,
-                    form="ctrl",  # so that updates bring the names of an enumeration's states
-                    auto_monitor=True,
-                    callback=self._on_value,
-                    connection_callback=self._on_connection,
-                )
-                self._pvs.append(pv)
-        except epics.ca.ChannelAccessException as error:
-            self.close()
-            raise CadeError(f"epics: Channel Access cannot be used: {error}") from error
+        self._board.connect()
 
     def close(self) -> None:
         """Let the PVs go. Call it in the main thread, when `events` has ended."""
-        while self._pvs:
-            self._pvs.pop().disconnect()
+        self._board.close()
 
     def events(self, stop: threading.Event) -> Iterator[Event]:
         """`SeriesStart` and `SeriesEnd` until `stop` is set; an open series is left open."""
-        has_role = bool(self._settings.role_pv)
-        acquisition = Acquisition(
-            self._settings.settle_s,
-            self._settings.connect_s if has_role else 0.0,
+        settings = self._settings
+        self._acquisition = acquisition = Acquisition(
+            settings.settle_s,
+            settings.connect_s,
             time.monotonic(),
+            states_role=settings.states_role,
         )
         while not stop.is_set():
-            news = self._next(_TICK_S)
-            if news is not None:
-                self._follow(acquisition, news)
+            yield from self._turn(acquisition, _TICK_S)
             self._report_silent()
-            yield from acquisition.step(time.monotonic())
-        for _ in range(self._news.qsize()):  # bounded: a PV may go on changing
-            news = self._next(0.0)
-            if news is not None:
-                self._follow(acquisition, news)
-                yield from acquisition.step(time.monotonic())
+        for _ in range(self._board.waiting()):  # bounded: a PV may go on changing
+            yield from self._turn(acquisition, 0.0)
+        if self._report.counts():
+            self._log.info("values of PVs were left out", counts=self._report.counts())
 
-    def _next(self, timeout_s: float) -> _News | None:
-        try:
-            return self._news.get(block=timeout_s > 0, timeout=timeout_s)
-        except queue.Empty:
-            return None
+    def _turn(self, acquisition: Acquisition, timeout_s: float) -> Iterator[Event]:
+        news = self._board.next(timeout_s)
+        if news is not None:
+            self._follow(acquisition, *news)
+        if self._end_asked.is_set():
+            self._end_asked.clear()
+            acquisition.end(time.monotonic())
+        last_frame_s = self.labels.last_frame_s
+        yield from acquisition.step(time.monotonic(), held=self._held(), last_frame_s=last_frame_s)
 
-    def _on_connection(self, *, pvname: str, conn: bool, **_: Any) -> None:
-        """Called in a thread of Channel Access: no call into it, no logging, only enqueue."""
-        self._news.put(_News(pvname, conn))
-
-    def _on_value(
-        self, *, pvname: str, value: Value, enum_strs: tuple[str, ...] | None = None, **_: Any
-    ) -> None:
-        """Called in a thread of Channel Access, as above."""
-        states = tuple(enum_strs) if enum_strs else ()
-        self._news.put(_News(pvname, connected=True, value=value, states=states))
-
-    def _follow(self, acquisition: Acquisition, news: _News) -> None:
+    def _follow(self, acquisition: Acquisition, pv: str, state: PvState) -> None:
+        self._follow_connection(pv, state)
+        self._states[pv] = state
         now_s = time.monotonic()
-        self._follow_connection(news)
-        is_role = news.pv == self._settings.role_pv
-        if not news.connected:
-            if is_role:
-                acquisition.role_lost(now_s)
-            else:
-                acquisition.level_lost()
-        elif news.value is None:
+        acquisition.role(self._roles.stated(self._states.__getitem__), now_s)
+        if pv != self._settings.acquire_pv:
             return
-        elif is_role:
-            if acquisition.is_open:
-                self._log.debug("role holds from the next series", pv=news.pv)
-            acquisition.role(self._role(news))
-        else:
-            on = level_of(news.value)
+        if not state.connected:
+            acquisition.level_lost()
+        elif state.is_known:
+            on = level_of(state.value)
             if on is None:
-                self._report(news, "is not a number; 1 starts a series, 0 ends it")
+                value = repr(state.value)[:80]
+                self._report.warn(pv, f"is no number; 1 starts a series, 0 ends it: {value}")
             else:
                 acquisition.level(on=on, now_s=now_s)
 
-    def _follow_connection(self, news: _News) -> None:
-        if news.connected != self._connected.get(news.pv):
-            self._connected[news.pv] = news.connected
-            if news.connected:
-                self._log.info("PV connected", pv=news.pv)
+    def _follow_connection(self, pv: str, state: PvState) -> None:
+        if state.connected != self._connected[pv]:
+            self._connected[pv] = state.connected
+            if state.connected:
+                self._log.info("PV connected", pv=pv)
             else:
-                self._log.warning("PV disconnected; waiting for it to come back", pv=news.pv)
+                self._log.warning("PV disconnected; waiting for it to come back", pv=pv)
 
     def _report_silent(self) -> None:
         if self._report_due_s and time.monotonic() >= self._report_due_s:
@@ -158,17 +143,3 @@ class EpicsSource:
                     "EPICS_CA_ADDR_LIST; waiting for it",
                     pv=pv,
                 )
-
-    def _role(self, news: _News) -> Role | None:
-        try:
-            return role_of_value(news.value, news.states)
-        except ValueError as error:
-            self._report(news, f"states no role: {error}")
-            return None
-
-    def _report(self, news: _News, problem: str) -> None:
-        """Log a value that cannot be used, once."""
-        value = repr(news.value)[:80]
-        if (news.pv, value) not in self._reported and len(self._reported) < _MOST_REPORTED:
-            self._reported.add((news.pv, value))
-            self._log.warning(f"PV {problem}", pv=news.pv, value=value)
