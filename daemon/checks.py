@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cade.frames import Frame, Reason, Rejected, Role
+from cade.frames import Frame, Image, Reason, Rejected, Role
+from daemon.detector import Detector
+from daemon.pixel_limits import Limits, highest
 from daemon.settings import CheckSettings
+
+PLAIN = Detector()
+"""A detector of which nothing is known: all of the frame counts."""
+Pixels = NDArray[np.bool_]
 
 
 def reject(frame: Frame, reason: Reason, detail: str) -> Rejected:
@@ -13,28 +20,35 @@ def reject(frame: Frame, reason: Reason, detail: str) -> Rejected:
     return Rejected(frame.series_id, frame.image_id, reason, detail, frame.origin)
 
 
-def check_content(frame: Frame, settings: CheckSettings, role: Role) -> Rejected | None:
-    """None for a usable frame, otherwise why it is not: empty, saturated, or too many NaN.
+def check_content(
+    frame: Frame, settings: CheckSettings, role: Role, detector: Detector = PLAIN
+) -> Rejected | None:
+    """None for a usable frame, otherwise why it is not: empty, saturated, or too many invalid.
 
-    A dark may be all zero.
+    What counts is the detector's region of interest without its bad pixels. A dark may be all zero.
     """
-    data = frame.data
-    if data.dtype.kind == "f":
-        finite = np.isfinite(data)
-        invalid = 1 - float(np.count_nonzero(finite)) / data.size
-        if invalid > settings.max_invalid_fraction:
-            detail = f"{invalid:.0%} of the pixels are not numbers"
-            return reject(frame, Reason.TOO_MANY_INVALID, detail)
-        low, high = data.min(where=finite, initial=np.inf), data.max(where=finite, initial=-np.inf)
-    else:
-        low, high = data.min(), data.max()
-    if not low < high and role is not Role.DARK:
-        return reject(frame, Reason.EMPTY, f"every pixel is {low:g}")
-    ceiling = _ceiling(frame)
-    if ceiling is not None and high >= ceiling:
-        share = float(np.count_nonzero(data >= ceiling)) / data.size
+    shape = (frame.data.shape[0], frame.data.shape[1])
+    misfit = detector.problem(shape)
+    if misfit:
+        return reject(frame, Reason.WRONG_SHAPE, misfit)
+    data = frame.data[detector.mounting.part(shape)]
+    bad, limits = detector.bad(shape), detector.limits
+    count = data.size if bad is None else data.size - int(np.count_nonzero(bad))
+    unknown = _unknown(data, frame, limits)
+    invalid = 0.0 if unknown is None else _count(unknown, bad) / count
+    if invalid > settings.max_invalid_fraction:
+        what = "not numbers" if data.dtype.kind == "f" else "marked as invalid"
+        return reject(frame, Reason.TOO_MANY_INVALID, f"{invalid:.0%} of the pixels are {what}")
+    left_out = unknown if bad is None or unknown is None else unknown | bad
+    only = _only_value(data, bad if left_out is None else left_out)
+    if only and role is not Role.DARK:
+        return reject(frame, Reason.EMPTY, f"every pixel is {only}")
+    ceiling = limits.ceiling(frame)
+    if ceiling is not None and highest(data) >= ceiling:
+        share = _count(data >= ceiling, bad if left_out is None else left_out) / count
         if share > settings.max_saturated_fraction:
-            return reject(frame, Reason.SATURATED, f"{share:.0%} of the pixels are at {ceiling:g}")
+            detail = f"{share:.0%} of the pixels are at {float(ceiling):g}"
+            return reject(frame, Reason.SATURATED, detail)
     return None
 
 
@@ -51,10 +65,33 @@ def check_form(
     return None
 
 
-def _ceiling(frame: Frame) -> float | None:
-    """The value at which pixels saturate: unsigned integers have one even if nobody says it."""
-    if frame.saturation_value is not None:
-        return frame.saturation_value
-    if frame.data.dtype.kind == "u":
-        return float(np.iinfo(frame.data.dtype).max)
-    return None
+def _unknown(data: Image, frame: Frame, limits: Limits) -> Pixels | None:
+    """What is no number, or marked as no measurement; None where nothing is."""
+    if data.dtype.kind == "f":
+        unknown: Pixels = ~np.isfinite(data)
+        if limits.invalid_below is not None:
+            unknown |= data < limits.invalid_below
+        return unknown if unknown.any() else None
+    mark = limits.mark(frame)
+    found = data == mark if mark is not None and data.max() == mark else None
+    if limits.invalid_below is not None and data.min() < limits.invalid_below:
+        below = data < limits.invalid_below
+        found = below if found is None else found | below
+    return found
+
+
+def _count(pixels: Pixels, without: Pixels | None) -> int:
+    return int(np.count_nonzero(pixels if without is None else pixels & ~without))
+
+
+def _only_value(data: Image, without: Pixels | None) -> str:
+    """The value that all pixels have; empty where there are several."""
+    if without is None:
+        low, high = data.min(), data.max()
+        return "" if low < high else f"{low:g}"
+    # Some of them nearly always tell, in no time.
+    for step in (max(1, min(data.shape) // 64), 1):
+        values = data[::step, ::step][~without[::step, ::step]]
+        if values.size and values.min() < values.max():
+            return ""
+    return f"{values[0]:g}" if values.size else "invalid"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from cade.errors import CadeError
 from cade.files import read
@@ -14,11 +16,13 @@ from cade.frames import Frame, FramePair, Image, Reason, Reference, Rejected, Ro
 from daemon.batches import Batcher, PairBatch, SeriesOpened
 from daemon.checks import check_content, check_form, reject
 from daemon.configuration import settings_toml
+from daemon.detector import load_detector
 from daemon.output_folder import check_folder
 from daemon.process_input import (
     Files,
     average_correction,
     average_reference,
+    first_monitor,
     read_optics,
     resolve_geometry,
 )
@@ -27,13 +31,19 @@ from daemon.results import ResultRows
 from daemon.scan_header import ScanHeader
 from daemon.settings import Settings
 from daemon.stated_time import plausible_time_s
+from daemon.transmission import check_free_air, normalisation
 from daemon.writer import ResultWriter
 from models import Tracker
+
+_HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it went: `written` rows, every sample that was not processed, and row 0's sample."""
+    """How it went: `written` rows, every sample that was not processed, and row 0's sample.
+
+    That is corrected and as mounted, `(h, w)` like its results.
+    """
 
     written: int
     rejected: tuple[Rejected, ...]
@@ -77,16 +87,22 @@ def process_files(
     check_output(output)
     beamline = read_optics(files, settings, needed=not displacement_only)
     geometry = None if displacement_only else resolve_geometry(settings, beamline)
-    reference = average_reference(files, settings.checks)
-    correction = average_correction(files, reference.data, settings.checks)
+    detector = load_detector(settings.detector)
+    check_free_air(settings.transmission, settings.detector)
+    reference = average_reference(files, settings.checks, detector)
+    correction = average_correction(files, reference.data, settings.checks, detector)
+    shape = (reference.data.shape[0], reference.data.shape[1])
     series = SeriesOpened(
         series_id=output.stem,
         number=1,
         start_time_s=time.time(),
-        shape=(reference.data.shape[0], reference.data.shape[1]),
-        geometry=geometry,
+        shape=shape,
+        geometry=None if geometry is None else detector.mounting.scaled(geometry),
         beamline=beamline,
         correction=correction,
+        normalisation=normalisation(
+            settings.transmission, detector.mounting, shape, first_monitor(files)
+        ),
     )
     processor = Processor(
         tracker,
@@ -97,7 +113,7 @@ def process_files(
     first: Image | None = None
     header = _header(series, tracker, settings)
     with ResultWriter(output, header, settings.output) as writer:
-        for item in _batches(files.samples, series, reference, settings):
+        for item in _batches(files, series, reference, settings):
             for result in _processed(item, processor):
                 if isinstance(result, Rejected):
                     writer.reject(result)
@@ -106,7 +122,7 @@ def process_files(
                     writer.append(result)
                     report(result)
                     if first is None and isinstance(item, PairBatch):
-                        first = item.samples[0].data
+                        first = correction.samples(item.samples[:1], _HOST)[0].numpy()
         return Outcome(writer.row_count, tuple(rejected), first)
 
 
@@ -122,13 +138,13 @@ def _processed(item: PairBatch | Rejected, processor: Processor) -> Iterator[Res
 
 
 def _batches(
-    samples: Sequence[Path], series: SeriesOpened, reference: Reference, settings: Settings
+    files: Files, series: SeriesOpened, reference: Reference, settings: Settings
 ) -> Iterator[PairBatch | Rejected]:
     """Usable sample frames in batches, the others as rejected, in order."""
     batcher = Batcher(settings.batch.size, settings.batch.wait_s)
     numbers = itertools.count()
-    for path in samples:
-        for frame in _frames(path, series, numbers):
+    for path in files.samples:
+        for frame in _frames(path, files, series, numbers):
             problem = frame if isinstance(frame, Rejected) else _problem(frame, series, settings)
             if isinstance(frame, Frame) and problem is None:
                 yield from batcher.add(series, FramePair(frame, reference))
@@ -140,20 +156,24 @@ def _batches(
 
 def _problem(frame: Frame, series: SeriesOpened, settings: Settings) -> Rejected | None:
     return check_form(frame, series.shape, frame.data.dtype) or check_content(
-        frame, settings.checks, Role.SAMPLE
+        frame, settings.checks, Role.SAMPLE, series.correction.detector
     )
 
 
-def _frames(path: Path, series: SeriesOpened, numbers: Iterator[int]) -> Iterator[Frame | Rejected]:
+def _frames(
+    path: Path, files: Files, series: SeriesOpened, numbers: Iterator[int]
+) -> Iterator[Frame | Rejected]:
     """The frames of a sample file; a file that cannot be read is one rejected frame."""
     try:
         for image in read(path):
+            number = next(numbers)
             yield Frame(
                 series_id=series.series_id,
-                image_id=next(numbers),
+                image_id=number,
                 data=image.data,
                 timestamp_s=plausible_time_s(image.timestamp_s or path.stat().st_mtime),
                 origin=str(path),
+                monitor=files.monitor(number, image.monitor),
             )
     except (CadeError, OSError) as error:
         yield Rejected(series.series_id, next(numbers), Reason.UNREADABLE, str(error), str(path))
@@ -163,10 +183,12 @@ def _header(series: SeriesOpened, tracker: Tracker, settings: Settings) -> ScanH
     return ScanHeader(
         series_id=series.series_id,
         start_time_s=series.start_time_s,
-        shape=series.shape,
+        shape=series.image_shape,
         geometry=series.geometry,
         tracker=tracker_provenance(tracker),
         configuration_toml=settings_toml(settings),
-        corrections=series.correction.parameters,
+        corrections=series.steps,
         exposure_s=series.beamline.exposure_s,
+        mounting=series.correction.detector.mounting,
+        frame_shape=series.shape,
     )

@@ -10,11 +10,13 @@ from pathlib import Path
 import structlog
 
 from cade.errors import CadeError, UsageError
-from cade.files import read_beamline, read_frames
+from cade.files import read, read_beamline
 from cade.frames import Beamline, Frame, Image, Reference, Role
 from cade.geometry import Geometry
-from daemon.checks import check_content
+from daemon.checks import PLAIN, check_content
 from daemon.corrections import Correction, make_correction
+from daemon.detector import Detector
+from daemon.monitor import usable
 from daemon.reference_average import Average, RunningAverage
 from daemon.reference_screen import ScreenedAverage
 from daemon.settings import CheckSettings, Settings
@@ -22,41 +24,85 @@ from daemon.settings import CheckSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What is processed: each file may hold several frames."""
+    """What is processed: each file may hold several frames.
+
+    Monitors count before those in the files: one for the references, one for all samples or for
+    each sample frame.
+
+    Raises:
+        UsageError: a monitor value that nothing can be divided by.
+    """
 
     references: tuple[Path, ...]
     samples: tuple[Path, ...]
     flats: tuple[Path, ...] = ()
     darks: tuple[Path, ...] = ()
+    reference_monitor: float | None = None
+    sample_monitors: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = [("--sample-monitor", value) for value in self.sample_monitors]
+        if self.reference_monitor is not None:
+            given.append(("--reference-monitor", self.reference_monitor))
+        for option, value in given:
+            if usable(value) is None:
+                raise UsageError(f"{option}: must be a positive number, not {value:g}")
+
+    def monitor(self, number: int, stated: float | None) -> float | None:
+        """That of a sample frame, whose file states another or none."""
+        if not self.sample_monitors:
+            return stated
+        if len(self.sample_monitors) == 1:
+            return self.sample_monitors[0]
+        return self.sample_monitors[number] if number < len(self.sample_monitors) else None
 
 
-def average_reference(files: Files, checks: CheckSettings) -> Reference:
-    """The average of all frames of the reference files.
+def average_reference(files: Files, checks: CheckSettings, detector: Detector = PLAIN) -> Reference:
+    """The average of all frames of the reference files, as the detector gave them.
 
     Raises:
         CadeError: one of them cannot be read or used.
     """
     screened = ScreenedAverage()
-    for path, image in _usable(files.references, Role.REFERENCE, checks):
+    for path, frame in _usable(files.references, Role.REFERENCE, checks, detector):
         with _named(path, Role.REFERENCE):
-            left_out = screened.add(image, f"frame {screened.taken} ({path})")
+            name = f"frame {screened.taken} ({path})"
+            left_out = screened.add(detector.limits.marked(frame), name, frame.monitor)
         for line in left_out:
             structlog.get_logger(__name__).warning("reference frame left out", frame=str(line))
     result = screened.result()
     first = files.references[0]
-    return Reference(first.name, result.mean, result.count, first.stat().st_mtime)
+    taken_s = first.stat().st_mtime
+    monitor = result.monitor if files.reference_monitor is None else files.reference_monitor
+    return Reference(first.name, result.mean, result.count, taken_s, monitor)
 
 
-def average_correction(files: Files, reference: Image, checks: CheckSettings) -> Correction:
+def average_correction(
+    files: Files, reference: Image, checks: CheckSettings, detector: Detector = PLAIN
+) -> Correction:
     """What the flat and dark files make, for frames of the reference's shape.
 
     Raises:
         CadeError: one of them cannot be read or used.
     """
     return make_correction(
-        _mean(files.flats, Role.FLAT, reference.shape, checks),
-        _mean(files.darks, Role.DARK, reference.shape, checks),
+        _mean(files.flats, Role.FLAT, reference.shape, checks, detector),
+        _mean(files.darks, Role.DARK, reference.shape, checks, detector),
+        detector,
     )
+
+
+def first_monitor(files: Files) -> float | None:
+    """The monitor value of the first sample that can be read."""
+    if files.sample_monitors:
+        return files.monitor(0, None)
+    for path in files.samples:
+        try:
+            for image in read(path):
+                return image.monitor
+        except CadeError:
+            continue  # it will be rejected, with the reason
+    return None
 
 
 def read_optics(files: Files, settings: Settings, *, needed: bool) -> Beamline:
@@ -102,27 +148,30 @@ def resolve_geometry(settings: Settings, beamline: Beamline) -> Geometry:
     return geometry
 
 
-def _average(paths: Sequence[Path], role: Role, checks: CheckSettings) -> Average:
+def _average(
+    paths: Sequence[Path], role: Role, checks: CheckSettings, detector: Detector
+) -> Average:
     """The mean over all frames of all files, each of which must be usable."""
     running = RunningAverage()
-    for path, image in _usable(paths, role, checks):
+    for path, frame in _usable(paths, role, checks, detector):
         with _named(path, role):
-            running.add(image)
+            running.add(detector.limits.marked(frame))
     return running.result()
 
 
 def _usable(
-    paths: Sequence[Path], role: Role, checks: CheckSettings
-) -> Iterator[tuple[Path, Image]]:
+    paths: Sequence[Path], role: Role, checks: CheckSettings, detector: Detector
+) -> Iterator[tuple[Path, Frame]]:
     """All frames of all files; raises at the first that is not usable."""
     for path in paths:
-        for number, image in enumerate(read_frames(path)):
-            problem = check_content(Frame("", number, image, 0.0), checks, role)
+        for number, image in enumerate(read(path)):
+            frame = Frame("", number, image.data, 0.0, monitor=image.monitor)
+            problem = check_content(frame, checks, role, detector)
             if problem is not None:
                 raise CadeError(
                     f"{path}: cannot serve as {role} ({problem.reason}: {problem.detail})"
                 )
-            yield path, image
+            yield path, frame
 
 
 @contextmanager
@@ -134,11 +183,15 @@ def _named(path: Path, role: Role) -> Iterator[None]:
 
 
 def _mean(
-    paths: Sequence[Path], role: Role, shape: tuple[int, ...], checks: CheckSettings
+    paths: Sequence[Path],
+    role: Role,
+    shape: tuple[int, ...],
+    checks: CheckSettings,
+    detector: Detector,
 ) -> Image | None:
     if not paths:
         return None
-    image = _average(paths, role, checks).mean
+    image = _average(paths, role, checks, detector).mean
     if image.shape != shape:
         raise CadeError(
             f"{paths[0]}: the {role} has shape {image.shape}, the reference {shape}; "

@@ -15,20 +15,20 @@ import numpy as np
 import torch
 
 from cade import Displacement, Refraction, refraction_angle
-from cade.frames import Image, Reference
+from cade.frames import Reference
 from cade.phase import PhaseIntegrator
 from cade.version import __version__
 from daemon.batches import PairBatch
 from daemon.corrections import Correction
-from daemon.results import ResultRows, StageTimes, measure_quality
+from daemon.results import ResultRows, StageTimes, TransmissionScale, measure_quality
 from daemon.scan_header import Parameter, TrackerProvenance
+from daemon.transmission import Normaliser
 from models import Tracker
 from models.focusing import divide_focusing
 
 _UNITS = {"_px": "px", "_m": "m", "_s": "s"}
 INTEGRATE_PX = 1 << 22
 """Pixels that are integrated at a time."""
-_NARROW = tuple(np.dtype(name) for name in ("u1", "u2", "i1", "i2", "f2", "f4"))
 
 
 class Processor:
@@ -49,6 +49,7 @@ class Processor:
         self._integrator: PhaseIntegrator | None = None
         self._reference_of: tuple[Reference, Correction] | None = None
         self._reference = torch.empty(0)
+        self._normaliser = Normaliser()
 
     def process(self, batch: PairBatch) -> ResultRows:
         """Rows for a batch, in its order.
@@ -58,12 +59,13 @@ class Processor:
         """
         began = time.monotonic()
         correction, geometry = batch.series.correction, batch.series.geometry
-        sample = correction.apply(self._on_device(np.stack([f.data for f in batch.samples])))
+        sample = correction.samples(batch.samples, self.tracker.device)
         displacement = self.tracker.track(self._corrected_reference(batch), sample)
         if self._remove_drift:
             displacement = _without_drift(displacement, batch)
         if self._divide_focusing:
             displacement = divide_focusing(displacement)
+        displacement, scale = self._normalised(displacement, batch)
         self._finish_device_work()
         tracked = time.monotonic()
         refraction = phase = None
@@ -84,6 +86,8 @@ class Processor:
             quality=measure_quality(host),
             times=_NO_TIMES,
             drifts_px=np.array([d or (np.nan, np.nan) for d in batch.drifts_px], np.float32),
+            transmission_scale=scale,
+            readings=tuple(f.readings for f in batch.samples),
         )
         copied = time.monotonic()
         times = _stage_times(batch, began, tracked, integrated, copied)
@@ -105,16 +109,21 @@ class Processor:
         """The batch's reference on the device; copied once, not once a batch."""
         wanted = (batch.reference, batch.series.correction)
         if self._reference_of is None or any(map(operator.is_not, wanted, self._reference_of)):
-            self._reference = batch.series.correction.apply(self._on_device(batch.reference.data))
+            correction = batch.series.correction
+            self._reference = correction.reference(batch.reference.data, self.tracker.device)
             self._reference_of = wanted
         return self._reference
 
-    def _on_device(self, image: Image) -> torch.Tensor:
-        """Float32 on the device; narrow numbers are converted there, which halves the transfer."""
-        if image.dtype not in _NARROW:
-            with np.errstate(over="ignore"):  # what is beyond float32 becomes inf: invalid
-                image = image.astype(np.float32)
-        return torch.from_numpy(image).to(self.tracker.device).float()
+    def _normalised(
+        self, displacement: Displacement[torch.Tensor], batch: PairBatch
+    ) -> tuple[Displacement[torch.Tensor], TransmissionScale]:
+        """With the transmission against monitor or free air, where either is known."""
+        measured = displacement.transmission
+        found = self._normaliser.scales(batch, measured)
+        if measured is None or not np.isfinite(found.scale).any():
+            return displacement, found
+        scale = measured.new_tensor(np.nan_to_num(found.scale, nan=1.0))[:, None, None]
+        return dataclasses.replace(displacement, transmission=measured * scale), found
 
     def _finish_device_work(self) -> None:
         """Wait for the GPU, so that each stage is charged with its own time."""
