@@ -56,6 +56,7 @@ class Recorder:
                 self._reject(message)
             case SeriesClosed():
                 self._close(message.series_id)
+                self._account.series.close(message.series_id)
 
     def close(self) -> None:
         """Close every file, also when one of them cannot be finished."""
@@ -64,18 +65,24 @@ class Recorder:
                 stack.callback(self._close, series_id)
 
     def _open(self, series: SeriesOpened) -> None:
-        path = output_path(self._settings, series.number, series.start_time_s)
+        settings = self._settings
+        if series.metadata.proposal:
+            settings = settings.model_copy(update={"proposal": series.metadata.proposal})
+        path = output_path(settings, series.number, series.start_time_s)
         header = ScanHeader(
             series_id=series.series_id,
             start_time_s=series.start_time_s,
-            shape=series.shape,
+            shape=series.image_shape,
             geometry=series.geometry,
             tracker=self._tracker,
             configuration_toml=self._configuration_toml,
-            corrections=series.correction.parameters,
+            corrections=series.steps,
             exposure_s=series.beamline.exposure_s,
+            mounting=series.correction.detector.mounting,
+            frame_shape=series.shape,
+            metadata=series.metadata,
         )
-        writer = ResultWriter(path, header, self._settings)
+        writer = ResultWriter(path, header, settings)
         self._writers[series.series_id] = writer
         self.last_file = str(path)
         for rejected in self._take_early(series.series_id):

@@ -107,3 +107,73 @@ def test_only_one_frame_waits_in_vain() -> None:
         )
         reader._patience_s = 1000.0
     assert [event.series_id for event in taken(channel)] == ["0", "1", "2"]
+
+
+@dataclass
+class Asked:
+    """What an acquire PV may say."""
+
+    is_pending: bool = False
+    level_known: bool = True
+
+
+def test_frames_wait_while_a_series_is_about_to_begin() -> None:
+    channel: Channel[Event] = Channel(10)
+    acquire = Asked(is_pending=True)
+    reader = Intake(channel, Account(), pv_series=PvSeries(), acquire=acquire)  # no patience
+    stop = threading.Event()
+    thread = threading.Thread(target=reader.read, args=(Given("stream a"), stop))
+    thread.start()
+    reader.read_pv(Given("epics", (SeriesStart("epics-1", 3.0),)), stop)
+    thread.join()
+    assert [event.series_id for event in taken(channel)] == ["epics-1"] * 3
+
+
+def test_frames_do_not_wait_longer_than_the_daemon_runs() -> None:
+    channel: Channel[Event] = Channel(10)
+    acquire = Asked(is_pending=True)
+    reader = Intake(channel, Account(), pv_series=PvSeries(), acquire=acquire)
+    stop = threading.Event()
+    stop.set()
+    reader.read(Given("stream a", (FRAME,)), stop)
+    assert taken(channel) == [FRAME]
+
+
+def test_nothing_is_lost_while_the_pv_is_silent() -> None:
+    channel: Channel[Event] = Channel(10)
+    reader = Intake(channel, Account(), pv_series=PvSeries(), acquire=Asked(level_known=False))
+    reader.read(Given("stream a"), threading.Event())
+    assert taken(channel) == list(SERIES)
+
+
+class Stamps:
+    """Labels that can be recognised."""
+
+    def start(self, start: SeriesStart, stop: threading.Event, *, with_role: bool) -> SeriesStart:
+        return dataclasses.replace(start, role_problem=f"with role: {with_role}")
+
+    def frame(self, frame: Frame) -> Frame:
+        return dataclasses.replace(frame, monitor=7.0)
+
+
+def test_labels_of_a_detectors_series() -> None:
+    channel: Channel[Event] = Channel(10)
+    reader = Intake(channel, Account(), labels=Stamps())
+    reader.read(Given("stream a"), threading.Event())
+    reader.read_pv(Given("epics", ()), threading.Event())
+    start, frame, _, _ = taken(channel)
+    assert isinstance(start, SeriesStart)
+    assert start.role_problem == "with role: True"
+    assert isinstance(frame, Frame)
+    assert frame.monitor == 7.0
+
+
+def test_labels_of_a_series_that_has_its_role_from_a_pv() -> None:
+    channel: Channel[Event] = Channel(10)
+    reader = Intake(channel, Account(), labels=Stamps(), pv_series=PvSeries())
+    stop = threading.Event()
+    reader.read_pv(Given("epics", (SeriesStart("epics-1", 3.0),)), stop)
+    reader.read(Given("stream a"), stop)
+    start, *_ = taken(channel)
+    assert isinstance(start, SeriesStart)
+    assert start.role_problem == "with role: False"
