@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import torch
 from numpy.typing import NDArray
 
-Array = TypeVar("Array", NDArray[Any], torch.Tensor)
+if TYPE_CHECKING:  # so that settings and wire formats do without it
+    import torch
+
+Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +41,8 @@ class Refraction(Generic[Array]):
 
 def focusing(ux_px: torch.Tensor, uy_px: torch.Tensor) -> torch.Tensor:
     """det(1 − ∇u) of displacements `(..., H, W)`: the light that refraction gathers or spreads."""
+    import torch
+
     ux_y, ux_x = torch.gradient(ux_px, dim=(-2, -1))
     uy_y, uy_x = torch.gradient(uy_px, dim=(-2, -1))
     return (1 - ux_x) * (1 - uy_y) - ux_y * uy_x

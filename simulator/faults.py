@@ -1,80 +1,133 @@
-"""Broken messages that a detector, a network or an attacker may send."""
+"""Faults of a stream on request: how many of each, and which images they meet."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Literal, get_args
 
 import numpy as np
 
-from cade.frames import Image
-from cade.wire import Buffer
+from cade.errors import UsageError
 
-FaultKind = Literal["truncate", "corrupt", "wrong_shape"]
-
-# None of these is a message of any format: wrong at the first byte, endless, absurd or bottomless.
-_HOSTILE = (
-    b"\xff" + np.random.default_rng(20).bytes(4096),
-    b"",
-    b"\x5b" + b"\xff" * 8 + b"a byte string of 2**64 - 1 bytes",
-    b"\x81" * 100_000,
-    b'{"htype":"array-1.0","type":"uint16","shape":[1000000000,1000000000],"frame":0}',
-    b"[" * 100_000,
-)
+ImageFault = Literal["drop", "duplicate", "reorder", "truncate", "corrupt", "wrong_shape"]
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How many broken messages of each kind are sent beside the good ones.
+    """How many of each.
 
-    `truncate`: half of a message. `corrupt`: hostile bytes. `wrong_shape`: an image of another
-    shape, which takes an image id of its own. `stray`: an image after the end of its series.
+    The first six meet images, at most one each, and never the first image of a series, from which
+    some formats know what a series is. `drop`: it is not sent. `duplicate`: it is sent twice.
+    `reorder`: it is sent behind the next one, so that two images are met. `truncate`: its message
+    ends half-way. `corrupt`: its message is damaged where the format can notice. `wrong_shape`: it
+    is sent in another shape.
+
+    The others come beside the images. `stall`: a pause in mid-series. `stray_series`: an image of
+    another series in mid-series, as a late one of an aborted series. `stray`: an image after the
+    end of its series.
     """
 
+    drop: int = 0
+    duplicate: int = 0
+    reorder: int = 0
     truncate: int = 0
     corrupt: int = 0
     wrong_shape: int = 0
+    stall: int = 0
+    stray_series: int = 0
     stray: int = 0
 
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.truncate + self.corrupt + self.wrong_shape + self.stray
+    def __str__(self) -> str:
+        """Those that there are, as `2 drop, 1 stray`; empty where there are none."""
+        counts = zip(fields(self), astuple(self), strict=True)
+        return ", ".join(f"{count} {field.name}" for field, count in counts if count)
 
 
-def schedule(faults: Faults, image_count: int) -> Mapping[int, tuple[FaultKind, ...]]:
-    """After how many good images which faults are sent: spread evenly, kinds in turn.
+@dataclass(frozen=True, slots=True)
+class SeriesPlan:
+    """Which images of one series are met, by their number.
 
-    The first good image always comes first, so that nothing broken begins a series of a format
-    without start messages.
+    Of a "reorder" `images` has the first of the two. A stall or a stray image of another series
+    comes behind the image whose number is in `stalls` or `stray_series`.
     """
-    counts: tuple[tuple[FaultKind, int], ...] = (
-        ("truncate", faults.truncate),
-        ("corrupt", faults.corrupt),
-        ("wrong_shape", faults.wrong_shape),
+
+    images: Mapping[int, ImageFault]
+    stalls: frozenset[int]
+    stray_series: frozenset[int]
+    strays: int
+
+
+def plan_faults(faults: Faults, image_counts: Sequence[int], seed: int) -> tuple[SeriesPlan, ...]:
+    """Where every fault goes, for each series; drawn at random, the same for the same seed.
+
+    Args:
+        faults: how many.
+        image_counts: images of each series, at least one.
+        seed: from 0.
+
+    Raises:
+        UsageError: there are more faults than images that they can meet.
+    """
+    draw = np.random.default_rng(seed)
+    pairs, singles = _places(draw, faults.reorder, image_counts)
+    met = [kind for kind in get_args(ImageFault) if kind != "reorder"]
+    kinds: list[ImageFault] = [kind for kind in met for _ in range(getattr(faults, kind))]
+    _check_room(len(kinds), len(singles), "this many faults")
+    images: list[dict[int, ImageFault]] = [{} for _ in image_counts]
+    for series, number in pairs:
+        images[series][number] = "reorder"
+    for place, kind in zip(draw.permutation(len(singles)), kinds, strict=False):
+        series, number = singles[place]
+        images[series][number] = kind
+    stalls = _behind(draw, faults.stall, image_counts, "stall")
+    strangers = _behind(draw, faults.stray_series, image_counts, "stray_series")
+    count = len(image_counts)
+    strays = [faults.stray // count + (n < faults.stray % count) for n in range(count)]
+    return tuple(
+        SeriesPlan(images[n], stalls[n], strangers[n], strays[n]) for n in range(len(image_counts))
     )
-    turns = itertools.zip_longest(*([kind] * count for kind, count in counts))
-    kinds = [kind for turn in turns for kind in turn if kind is not None]
-    plan: dict[int, tuple[FaultKind, ...]] = {}
-    for index, kind in enumerate(kinds):
-        after = max(1, (index + 1) * image_count // (len(kinds) + 1))
-        plan[after] = (*plan.get(after, ()), kind)
-    return plan
 
 
-def truncated(parts: Sequence[Buffer]) -> tuple[Buffer, ...]:
-    """A message whose last part ends half-way."""
-    *whole, cut = parts
-    return *whole, bytes(cut)[: len(cut) // 2]
+Place = tuple[int, int]
+"""A series, and an image in it."""
 
 
-def hostile_parts() -> Iterator[bytes]:
-    """First parts of hostile messages, for ever."""
-    return itertools.cycle(_HOSTILE)
+def _places(
+    draw: np.random.Generator, pair_count: int, image_counts: Sequence[int]
+) -> tuple[list[Place], list[Place]]:
+    """First images of disjoint pairs, and all the images that are in none."""
+    room = [series for series, n in enumerate(image_counts) for _ in range((n - 1) // 2)]
+    _check_room(pair_count, len(room), "this many reorder")
+    chosen = [room[index] for index in draw.permutation(len(room))[:pair_count]]
+    pairs: list[Place] = []
+    singles: list[Place] = []
+    for series, image_count in enumerate(image_counts):
+        taken = chosen.count(series)
+        lengths = draw.permutation([2] * taken + [1] * (image_count - 1 - 2 * taken))
+        number = 1
+        for length in lengths:
+            (pairs if length == 2 else singles).append((series, number))
+            number += int(length)
+    return pairs, singles
 
 
-def other_shape(image: Image) -> Image:
-    """The image without its last row, or doubled where it has only one."""
-    return image[:-1] if len(image) > 1 else np.concatenate([image, image])
+def _behind(
+    draw: np.random.Generator, count: int, image_counts: Sequence[int], what: str
+) -> list[frozenset[int]]:
+    """Different images that are not the last of their series, for each series."""
+    room = [(series, number) for series, n in enumerate(image_counts) for number in range(n - 1)]
+    _check_room(count, len(room), f"this many {what}")
+    chosen = [room[index] for index in draw.permutation(len(room))[:count]]
+    return [
+        frozenset(number for series, number in chosen if series == wanted)
+        for wanted in range(len(image_counts))
+    ]
+
+
+def _check_room(count: int, room: int, what: str) -> None:
+    if count > room:
+        raise UsageError(
+            f"emulator: {what} ({count}) do not fit: there is room for {room}, because each meets "
+            "an image of its own, and never the first of a series; ask for fewer, or send more"
+        )

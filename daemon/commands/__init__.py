@@ -15,15 +15,20 @@ import traceback
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from cade.errors import CadeError, UsageError
+from cade.version import __version__
+
 COMMANDS = {
     "run": "the daemon: from the detector to HDF5",
     "demo": "an emulated beamline and the real daemon, from end to end",
     "process": "files in, one HDF5 file out",
-    "emulate": "a detector that publishes simulated or stored frames",
+    "emulate": "a detector that publishes simulated, stored or recorded frames",
+    "record": "store the raw messages of a live stream",
     "simulate": "references, data sets and phantoms with known truth",
     "train": "train a network",
     "retrain": "train a network on with a beamline's own references",
     "references": "list, show, add, remove and export references",
+    "keys": "make and show keys for encrypted streams",
     "config": "show, check and make configurations",
     "evaluate": "how good the trackers are, against truth and the limit",
 }
@@ -89,8 +94,6 @@ def _run(words: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     if arguments.version:
-        from cade.version import __version__  # heavy as long as `cade` imports torch
-
         sys.stdout.write(f"cade {__version__}\n")
         return 0
     if not name:
@@ -115,8 +118,6 @@ def _add(parser: argparse.ArgumentParser, name: str | None) -> None:
 
 def _report(error: Exception) -> int:
     """Say on standard error what is wrong, and choose the exit code."""
-    from cade.errors import CadeError, UsageError  # heavy as long as `cade` imports torch
-
     if isinstance(error, CadeError):
         _complain(str(error))
         return 2 if isinstance(error, UsageError) else 1

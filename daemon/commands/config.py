@@ -12,11 +12,11 @@ from daemon.configuration import load_settings, settings_schema, settings_toml, 
 HELP = "show, check and make configurations"
 EXAMPLE = "cade config init --example dectris beamline.toml && cade config check -c beamline.toml"
 
-EXAMPLES = ("default", "folder", "dectris", "areadetector")
+EXAMPLES = ("default", "folder", "dectris", "areadetector", "pva")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `show`, `check`, `schema` and `init`."""
+    """Declare `show`, `check`, `schema`, `pvs`, `screen` and `init`."""
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     show = actions.add_parser("show", help="print the effective settings as TOML")
     check = actions.add_parser("check", help="say whether the settings are valid")
@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.set_defaults(action=function)
     schema = actions.add_parser("schema", help="print the JSON schema, for editors")
     schema.set_defaults(action=_schema)
+    pvs = actions.add_parser("pvs", help="print the list of the daemon's own PVs, as Markdown")
+    pvs.add_argument("--prefix", default="BL01:CADE", help="what their names begin with")
+    pvs.set_defaults(action=_pvs)
+    screen = actions.add_parser("screen", help="print a Phoebus screen (.bob) for these PVs")
+    screen.set_defaults(action=lambda _: shipped("cade.bob"))
     init = actions.add_parser("init", help="write a commented configuration to start from")
     init.add_argument("file", type=Path, nargs="?", default=Path("cade.toml"), metavar="FILE")
     init.add_argument("--example", choices=EXAMPLES, default="default", help="which one")
@@ -51,6 +56,12 @@ def _check(arguments: argparse.Namespace) -> str:
 
 def _schema(_: argparse.Namespace) -> str:
     return settings_schema()
+
+
+def _pvs(arguments: argparse.Namespace) -> str:
+    from daemon.pv_server.document import markdown
+
+    return markdown(arguments.prefix)
 
 
 def _init(arguments: argparse.Namespace) -> str:

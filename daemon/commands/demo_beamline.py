@@ -21,10 +21,12 @@ import tomli_w
 from tqdm import tqdm
 
 from cade.errors import CadeError
+from cade.frames import Role
 from daemon.configuration import parse_toml, shipped
+from simulator.emulator_log import Expected, SeriesLog, total
 
-BROKEN = {"truncate": 2, "corrupt": 2, "wrong-shape": 1, "stray": 1}
-"""Broken messages that the detector sends among the good ones."""
+FAULTS = {"truncate": 2, "corrupt": 2, "wrong-shape": 1, "stray": 1}
+"""What the detector does wrong; all but the stray one cost an image."""
 START_S = 120.0
 SILENCE_S = 120.0
 """Longest time without a new row, once the detector has sent everything, before giving up."""
@@ -33,12 +35,16 @@ STOP_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class DemoOutcome:
-    """What went in, what came out: `totals` are the daemon's own counts at its end."""
+    """What went in, what came out.
+
+    `rows` and `references` are the good ones that the detector has sent, `expected` is what its log
+    makes of all of it, `totals` are the daemon's own counts at its end.
+    """
 
     result: Path
-    frames: int
+    rows: int
     references: int
-    broken: int
+    expected: Expected
     totals: dict[str, object]
     seconds: float
 
@@ -51,7 +57,7 @@ class DemoBeamline:
     ) -> None:
         self._folder, self._shape, self._frames = folder, shape, frames
         self._tracker, self._weights = tracker, weights
-        self._log = folder / "daemon.log"
+        self._log, self._sent_log = folder / "daemon.log", folder / "detector.jsonl"
 
     def run(self) -> DemoOutcome:
         """The whole scan.
@@ -59,8 +65,6 @@ class DemoBeamline:
         Raises:
             CadeError: a process failed or fell silent; the message names its log.
         """
-        from simulator.scan import DEMO_REFERENCES
-
         with contextlib.ExitStack() as stack:
             sys.stdout.write("detector and daemon are starting; the scan is simulated first\n")
             detector, endpoint = self._start_detector(stack)
@@ -69,11 +73,12 @@ class DemoBeamline:
             result = self._follow(daemon, detector)
             seconds = time.monotonic() - began
             self._stop(daemon)
+        sent = self._sent()
         return DemoOutcome(
             result=result,
-            frames=self._frames,
-            references=DEMO_REFERENCES,
-            broken=sum(BROKEN.values()),
+            rows=_good(sent, Role.SAMPLE),
+            references=_good(sent, Role.REFERENCE),
+            expected=total(sent),
             totals=self._totals(),
             seconds=seconds,
         )
@@ -81,14 +86,16 @@ class DemoBeamline:
     def tidy(self) -> None:
         """Remove what only helps to find a fault."""
         shutil.rmtree(self._folder / "references", ignore_errors=True)
-        for name in ("daemon.log", "detector.log", "demo.toml"):
+        for name in ("daemon.log", "detector.log", "detector.jsonl", "demo.toml"):
             (self._folder / name).unlink(missing_ok=True)
 
     def _start_detector(self, stack: contextlib.ExitStack) -> tuple[subprocess.Popen[str], str]:
         words = ["emulate", "--format", "dectris-v2", "--endpoint", "tcp://127.0.0.1:*"]
         words += ["--frames", str(self._frames), "--shape", *map(str, self._shape), "--bslz4"]
         words += ["--energy-kev", "30", "--pixel-um", "12", "--timeout", str(round(STOP_S))]
-        for kind, count in BROKEN.items():
+        self._sent_log.unlink(missing_ok=True)  # of an earlier demo in this folder
+        words += ["--log", str(self._sent_log)]
+        for kind, count in FAULTS.items():
             words += [f"--{kind}", str(count)]
         process = self._popen(stack, words, "detector.log", subprocess.PIPE)
         line = _first_line(process, START_S)
@@ -127,7 +134,7 @@ class DemoBeamline:
         changed = time.monotonic()
         rows = 0
         with tqdm(total=self._frames, unit="frame", desc="daemon", file=sys.stdout) as bar:
-            while rows < self._frames:
+            while detector.poll() is None or rows < _good(self._sent(), Role.SAMPLE):
                 self._check(daemon, detector)
                 found = max(_rows(self._folder), default=(0, Path()))
                 if found[0] > rows or detector.poll() is None:
@@ -152,6 +159,11 @@ class DemoBeamline:
         if daemon.wait(STOP_S) != 0:
             raise CadeError(f"the daemon ended with exit code {daemon.returncode}; see {self._log}")
 
+    def _sent(self) -> list[SeriesLog]:
+        """The detector's own log, which is whole when it has ended."""
+        lines = self._sent_log.read_text(encoding="utf-8").splitlines()
+        return [SeriesLog.from_json(line) for line in lines]
+
     def _totals(self) -> dict[str, object]:
         """The daemon's counts, from the last line of its log."""
         for line in reversed(self._log.read_text().splitlines()):
@@ -159,6 +171,10 @@ class DemoBeamline:
                 totals: dict[str, object] = json.loads(line)
                 return totals
         raise CadeError(f"the daemon did not say what it has done; see {self._log}")
+
+
+def _good(sent: list[SeriesLog], role: Role) -> int:
+    return sum(len(series.sent) for series in sent if series.role is role)
 
 
 def _first_line(process: subprocess.Popen[str], timeout_s: float) -> str:

@@ -1,75 +1,106 @@
-"""`cade emulate`: a detector that publishes simulated or stored frames."""
+"""`cade emulate`: a detector that publishes simulated, stored or recorded frames."""
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import math
+import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cade.errors import UsageError
-from cade.files import read_frames
-from cade.frames import Beamline, Image, Role
+from cade.errors import CadeError, UsageError
+from cade.frames import Beamline
 from cade.wire import FORMATS
 from cade.wire.compression import Compression
-from simulator.emulator import EmulatedSeries, Emulator, EmulatorSummary
+from cade.wire.recording import RecordingReader
+from daemon.commands.argument_types import count, positive, quantity
+from daemon.commands.emulate_faults import add_faults, chosen_faults
+from daemon.commands.emulate_frames import add_frames, emulated_series
+from simulator.emulator import Emulator, EmulatorSummary
+from simulator.emulator_log import SeriesLog
 from simulator.faults import Faults
+from simulator.pva_emulator import FORMAT as PVA
+from simulator.pva_emulator import PvaEmulator
 
-HELP = "a detector that publishes simulated or stored frames"
+HELP = "a detector that publishes simulated, stored or recorded frames"
 EXAMPLE = "cade emulate --format dectris-v2 --frames 60 --endpoint tcp://127.0.0.1:31001 --rate 10"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what is published, where, and what is broken."""
-    parser.add_argument("--format", required=True, choices=FORMATS, help="wire format")
-    parser.add_argument(
-        "--endpoint", required=True, metavar="tcp://HOST:PORT", help="bound; port * is a free one"
+    add = parser.add_argument
+    add(
+        "--endpoint",
+        required=True,
+        metavar="tcp://HOST:PORT",
+        help="bound; port * is a free one; for ntndarray pva:// and the name of a PV",
     )
-    parser.add_argument("--frames", required=True, type=_positive_int, metavar="N", help="images")
-    parser.add_argument(
+    add("--format", choices=(*FORMATS, PVA), help="wire format; needed, as is --frames")
+    add("--frames", type=positive, metavar="N", help="images of a series")
+    add("--series", type=positive, default=1, metavar="N", help="how often, each a series (1)")
+    add("--rate", type=quantity, metavar="HZ", help="images/s; default: no limit (ntndarray: 10)")
+    add(
         "--socket", choices=("push", "pub", "rep"), help="default: what the format's detector binds"
     )
-    parser.add_argument("--rate", type=_positive, metavar="HZ", help="images/s; default: no limit")
-    parser.add_argument(
-        "--timeout", type=_positive, default=60.0, metavar="S", help="wait this long for a receiver"
+    add("--timeout", type=quantity, default=60.0, metavar="S", help="wait this long for a receiver")
+    add("--seed", type=count, default=0, metavar="N", help="of simulated frames and of faults")
+    add("--log", type=Path, metavar="FILE", help="new file: what was sent, a JSON object a series")
+    add(
+        "--recording",
+        type=Path,
+        metavar="FILE",
+        help="send again what `cade record` has stored, without --format and --frames, in the "
+        "recorded times or with --rate",
     )
     compression = parser.add_mutually_exclusive_group()
     compression.add_argument(
         "--bslz4", action="store_true", help="compress the images (DECTRIS: the default)"
     )
     compression.add_argument("--no-compression", action="store_true", help="do not compress")
-    images = parser.add_argument_group("stored frames, instead of simulated ones")
-    images.add_argument(
-        "--source", type=Path, nargs="+", metavar="FILE", help="TIFF, HDF5 or .npy; repeated"
-    )
-    images.add_argument("--role", choices=tuple(Role), help="what the stream says they are")
-    images.add_argument(
-        "--reference", type=Path, nargs="+", metavar="FILE", help="sent before, as references"
-    )
-    simulated = parser.add_argument_group("simulated frames: references, then samples")
-    simulated.add_argument(
-        "--shape", type=_positive_int, nargs=2, default=(512, 512), metavar=("H", "W"), help="px"
-    )
-    simulated.add_argument("--seed", type=int, default=0, metavar="N")
+    add_frames(parser)
     optics = parser.add_argument_group("what the start messages say")
     optics.add_argument("--role-key", default="role", metavar="KEY", help="key that has the role")
-    optics.add_argument("--energy-kev", type=_positive, metavar="E", help="photon energy")
-    optics.add_argument("--pixel-um", type=_positive, metavar="P", help="detector pixel")
-    faults = parser.add_argument_group("broken messages, sent beside the good ones")
-    for name, text in (
-        ("--truncate", "half of a message"),
-        ("--corrupt", "hostile bytes"),
-        ("--wrong-shape", "image of another shape"),
-        ("--stray", "image after the end of its series"),
-    ):
-        faults.add_argument(name, type=_count, default=0, metavar="N", help=text)
+    optics.add_argument("--energy-kev", type=quantity, metavar="E", help="photon energy")
+    optics.add_argument("--pixel-um", type=quantity, metavar="P", help="detector pixel")
+    add_faults(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Publish, and say what was sent."""
-    with Emulator(
+    if arguments.recording is not None:
+        return _replay(arguments)
+    if arguments.format is None or arguments.frames is None:
+        raise UsageError("cade emulate needs --format and --frames, or --recording")
+    with contextlib.ExitStack() as stack:
+        report = stack.enter_context(_log(arguments.log))
+        emulator = stack.enter_context(_emulator(arguments))
+        _print(f"publishing {arguments.format} on {emulator.endpoint}")
+        # Frames are made after binding, so that receivers start meanwhile, and before sending, so
+        # that they come as fast as a detector's.
+        series = emulated_series(arguments)
+        faults = chosen_faults(arguments, sum(one.image_count for one in series))
+        summary = emulator.publish(
+            series, faults, seed=arguments.seed, stall_s=arguments.stall_s, report=report
+        )
+    _print(_line(summary, faults))
+    return 0
+
+
+def _emulator(
+    arguments: argparse.Namespace,
+) -> contextlib.AbstractContextManager[Emulator | PvaEmulator]:
+    if arguments.format == PVA:
+        if arguments.socket is not None:
+            raise UsageError(f"--socket goes with ZeroMQ: {PVA} has no such socket")
+        return PvaEmulator(
+            arguments.endpoint,
+            rate_hz=arguments.rate,
+            compression=_compression(arguments),
+            role_key=arguments.role_key,
+            beamline=_beamline(arguments),
+            timeout_s=arguments.timeout,
+        )
+    return Emulator(
         arguments.format,
         arguments.endpoint,
         socket=arguments.socket,
@@ -78,55 +109,57 @@ def run(arguments: argparse.Namespace) -> int:
         role_key=arguments.role_key,
         beamline=_beamline(arguments),
         timeout_s=arguments.timeout,
-    ) as emulator:
-        _print(f"publishing {arguments.format} on {emulator.endpoint}")
-        # Frames are made after binding, so that receivers start meanwhile, and before sending, so
-        # that they come as fast as a detector's.
-        series = _stored(arguments) if arguments.source else _simulated(arguments)
-        summary = emulator.publish(series, _faults(arguments))
-    _print(_line(summary))
+    )
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    """Send a recording again."""
+    from simulator.emulator_socket import DetectorSocket
+    from simulator.replay import SENDERS, replay
+
+    others = ("format", "frames", "source", "log")
+    given = [f"--{name}" for name in others if getattr(arguments, name) is not None]
+    if given or chosen_faults(arguments, 1) != Faults():
+        raise UsageError(
+            f"{given[0] if given else 'faults'} and --recording do not go together: "
+            "a recording is sent as it is"
+        )
+    with RecordingReader(arguments.recording) as recording:
+        kind = arguments.socket or SENDERS[recording.header.socket]
+        with DetectorSocket(kind, arguments.endpoint, arguments.timeout) as socket:
+            what = recording.header.wire_format or "a recording"
+            _print(f"publishing {what} on {socket.endpoint}")
+            summary = replay(recording.messages(), socket, arguments.rate)
+        if recording.cut_bytes:
+            sys.stderr.write(
+                f"cade: {arguments.recording}: its last message was never finished "
+                f"({recording.cut_bytes} bytes), and was not sent\n"
+            )
+    _print(f"sent {summary.messages} messages, {summary.size_bytes / 1e6:.1f} MB")
     return 0
 
 
-def _stored(arguments: argparse.Namespace) -> list[EmulatedSeries]:
-    """The files' frames as one series, from the beginning again when they run out."""
-    images = _read("--source", arguments.source)
-    role = Role(arguments.role) if arguments.role else None
-    series = [EmulatedSeries(role, arguments.frames, itertools.cycle(images))]
-    if arguments.reference:
-        references = _read("--reference", arguments.reference)
-        series.insert(0, EmulatedSeries(Role.REFERENCE, len(references), references))
-    return series
-
-
-def _read(option: str, files: list[Path]) -> list[Image]:
-    images = [image for file in files for image in read_frames(file)]
-    if not images:
-        raise UsageError(f"{files[0]}: has no frames to publish")
-    for image in images:
-        if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
-            raise UsageError(
-                f"{option}: the files' frames differ in shape or dtype; use equal ones"
-            )
-    return images
-
-
-def _simulated(arguments: argparse.Namespace) -> list[EmulatedSeries]:
-    """References and samples, each a series."""
-    if arguments.role or arguments.reference:
-        option = "--role" if arguments.role else "--reference"
-        raise UsageError(f"{option} goes with --source; simulated frames know their roles")
-    from simulator.scan import demo_frames  # pulls in the simulation
-
-    height, width = arguments.shape
-    frames: Iterator[tuple[Role, Image]] = demo_frames(
-        arguments.frames, (height, width), arguments.seed
-    )
-    series = []
-    for role, group in itertools.groupby(frames, key=lambda frame: frame[0]):
-        images = [image for _, image in group]
-        series.append(EmulatedSeries(role, len(images), images))
-    return series
+@contextlib.contextmanager
+def _log(path: Path | None) -> Iterator[Callable[[SeriesLog], object]]:
+    """What writes a line for every series that has been sent."""
+    if path is None:
+        yield lambda _: None
+        return
+    try:
+        file = path.open("x", encoding="utf-8")
+    except FileExistsError:
+        raise CadeError(
+            f"{path}: exists and is never overwritten; remove it or name another file"
+        ) from None
+    except OSError as error:
+        raise CadeError(f"{path}: cannot be written ({error.strerror})") from error
+    with file:
+        try:
+            yield lambda log: print(log.to_json(), file=file, flush=True)
+        except BaseException:
+            if not file.tell():  # so that the same command may be tried again
+                path.unlink(missing_ok=True)
+            raise
 
 
 def _compression(arguments: argparse.Namespace) -> Compression | None:
@@ -142,38 +175,17 @@ def _beamline(arguments: argparse.Namespace) -> Beamline:
     )
 
 
-def _faults(arguments: argparse.Namespace) -> Faults:
-    return Faults(arguments.truncate, arguments.corrupt, arguments.wrong_shape, arguments.stray)
-
-
-def _line(summary: EmulatorSummary) -> str:
+def _line(summary: EmulatorSummary, faults: Faults) -> str:
+    expected = summary.expected
+    refused = ", ".join(f"{number} {reason}" for reason, number in expected.rejected.items())
     return (
-        f"sent {summary.images} images in {summary.series} series and "
-        f"{summary.faults.total} broken messages, {summary.size_bytes / 1e6:.1f} MB"
+        f"sent {len(summary.series)} series of {summary.images} images in all, "
+        f"{summary.size_bytes / 1e6:.1f} MB; faults: {faults or 'none'}\n"
+        f"a receiver should count {expected.received} received, {expected.good} good, "
+        f"{refused or 'none'} rejected, {expected.missing} missing"
     )
 
 
 def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()  # another process waits for the endpoint
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, not {text}")
-    return value

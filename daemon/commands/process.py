@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 HELP = "files in, one HDF5 file out"
+_REGION = ("Y0", "Y1", "X0", "X1")
 EXAMPLE = (
     "cade process --reference ref.tif --sample sample_*.tif --flat flat.tif --output scan.h5 \\\n"
     "               --energy-kev 25 --distance-m 0.7 --pixel-um 6.5 --preview scan.png"
@@ -57,6 +58,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="divide det(1 − ∇u) out of the transmission, which leaves absorption",
     )
     add("--preview", type=Path, metavar="F.png", help="picture of the first row")
+    _declare_detector(parser.add_argument_group("the detector, as in [detector]"))
+    _declare_beam(parser.add_argument_group("transmission, as in [transmission]"))
+
+
+def _declare_detector(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--mask", type=Path, metavar="F", help="bad pixels: an image that is not 0 there")
+    add("--gain", type=Path, metavar="F", help="image by which counts are divided")
+    add("--flatfield", type=Path, metavar="F", help="image by which counts are multiplied")
+    add("--saturation", type=float, metavar="N", help="pixels from so many counts on are invalid")
+    add(
+        "--rotate",
+        type=int,
+        choices=(0, 90, 180, 270),
+        help="turn frames clockwise by so many degrees, before anything else",
+    )
+    add("--flip-x", action="store_true", help="then exchange left and right")
+    add("--flip-y", action="store_true", help="then exchange top and bottom")
+    add(
+        "--roi",
+        type=int,
+        nargs=4,
+        metavar=_REGION,
+        help="then take rows Y0 to Y1 - 1, columns X0 to X1 - 1",
+    )
+    add("--binning", type=int, metavar="N", help="then make one pixel of N x N")
+    add("--binning-mode", choices=("mean", "sum"), help="of the pixels in a bin (mean)")
+
+
+def _declare_beam(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--free-air",
+        type=int,
+        nargs=4,
+        metavar=_REGION,
+        help="region without sample, where the transmission becomes 1; counted as --roi",
+    )
+    add(
+        "--reference-monitor",
+        type=float,
+        metavar="M",
+        help="the beam's monitor with the references (else what their files say)",
+    )
+    add(
+        "--sample-monitor",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="likewise with each sample frame, or one value for all",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -88,6 +141,8 @@ def run(arguments: argparse.Namespace) -> int:
         tuple(arguments.sample),
         tuple(arguments.flat),
         tuple(arguments.dark),
+        arguments.reference_monitor,
+        tuple(arguments.sample_monitor),
     )
     with tqdm(unit="frame", disable=None) as bar:
         outcome = process_files(
@@ -125,5 +180,22 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
             "pixel_size_m": None if um is None else um * 1e-6,
             "source_distance_m": arguments.source_distance_m,
         },
+        "detector": {
+            "mask": _text(arguments.mask),
+            "gain": _text(arguments.gain),
+            "flatfield": _text(arguments.flatfield),
+            "saturation_value": arguments.saturation,
+            "rotation_deg": arguments.rotate,
+            "flip_x": arguments.flip_x or None,
+            "flip_y": arguments.flip_y or None,
+            "roi": arguments.roi,
+            "binning": arguments.binning,
+            "binning_mode": arguments.binning_mode,
+        },
+        "transmission": {"free_air": arguments.free_air},
         "output": {"divide_focusing": arguments.divide_focusing or None},
     }
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -15,13 +15,16 @@ import numpy as np
 
 from cade.errors import CadeError
 from cade.files import read_beamline, read_frames
-from cade.frames import Image
+from cade.frames import Frame, Image
 from daemon.conditions import Conditions, known_conditions
 from daemon.configuration import load_settings
+from daemon.monitor import usable
 from daemon.panels import Panel
+from daemon.pixel_limits import Limits
 from daemon.preview import check_preview, save_picture
 from daemon.reference_file import ReferenceSummary
 from daemon.references import ReferenceStore
+from daemon.settings import DetectorSettings
 
 HELP = "list, show, add, remove and export references"
 EXAMPLE = "cade references add --detector eiger ref_000.tif ref_001.tif ref_002.tif"
@@ -63,6 +66,7 @@ def _declare_add(add: argparse.ArgumentParser) -> None:
     add.add_argument("--distance-m", type=float, metavar="D")
     add.add_argument("--source-distance-m", type=float, metavar="R1")
     add.add_argument("--diffuser-m", type=float, metavar="X", help="position of the diffuser")
+    add.add_argument("--monitor", type=_monitor, metavar="M", help="the beam's, meanwhile")
     add.add_argument(
         "--time", type=_time, metavar="ISO", help="when they were taken, as 2026-01-31T12:00; now"
     )
@@ -102,6 +106,8 @@ def _show(store: ReferenceStore, arguments: argparse.Namespace) -> int:
         value = getattr(summary.conditions, field.name)
         if value is not None and field.name != "detector":
             _print(f"{field.name + ':':<15} {value:.9g}")
+    if average.monitor is not None:
+        _print(f"monitor:        {average.monitor:.9g}")
     for line in summary.left_out:
         _print(f"left out:       {line}")
     if finite.size:
@@ -132,11 +138,12 @@ def _save_thumbnail(store: ReferenceStore, summary: ReferenceSummary, folder: Pa
 
 def _add(store: ReferenceStore, arguments: argparse.Namespace) -> int:
     summary = store.add(
-        _frames(arguments.files),
+        _frames(arguments.files, arguments.settings.detector),
         # Added by hand means: use this one from now on.
         timestamp_s=time.time() if arguments.time is None else arguments.time,
         conditions=_conditions(arguments),
         origin=", ".join(str(file) for file in arguments.files),
+        monitor=arguments.monitor,
     )
     _print(f"{summary.reference_id}  mean of {summary.frame_count} frames")
     for line in summary.left_out:
@@ -160,6 +167,14 @@ def _conditions(arguments: argparse.Namespace) -> Conditions:
     return dataclasses.replace(stated, **given)
 
 
+def _monitor(text: str) -> float:
+    """A number to divide by."""
+    value = usable(float(text))
+    if value is None:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text}")
+    return value
+
+
 def _time(text: str) -> float:
     """POSIX time of an ISO 8601 time; without a zone it is that of this machine."""
     return datetime.fromisoformat(text).timestamp()
@@ -176,10 +191,12 @@ def _export(store: ReferenceStore, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _frames(files: list[Path]) -> Iterator[tuple[str, Image]]:
+def _frames(files: list[Path], detector: DetectorSettings) -> Iterator[tuple[str, Image]]:
+    """As the daemon averages them: saturated pixels are NaN."""
+    limits = Limits(detector.saturation_value, detector.invalid_below)
     for file in files:
         for number, image in enumerate(read_frames(file)):
-            yield f"frame {number} of {file}", image
+            yield f"frame {number} of {file}", limits.marked(Frame("", number, image, 0.0))
 
 
 def _row(summary: ReferenceSummary) -> str:

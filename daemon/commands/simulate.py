@@ -9,8 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cade.errors import CadeError, UsageError
+from daemon.commands.argument_types import positive
 from daemon.commands.simulate_dataset import add_dataset
-from daemon.commands.simulate_options import positive
 from daemon.commands.simulate_phantom import add_phantom
 from daemon.commands.simulate_references import add_references
 

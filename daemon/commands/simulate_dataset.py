@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.commands.simulate_options import add_work_arguments, positive, progress, sheet_path
+from daemon.commands.argument_types import positive
+from daemon.commands.simulate_options import add_work_arguments, progress, sheet_path
 
 if TYPE_CHECKING:
     from simulator.pair_set_writer import PairPlan

@@ -11,14 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cade.errors import UsageError
-
-
-def positive(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
+from daemon.commands.argument_types import positive
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from daemon.commands.simulate_options import positive
+from daemon.commands.argument_types import count, positive
 from daemon.commands.simulate_scan import phantom_scan
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def add_phantom(
     phantom = actions.add_parser("phantom", help="frames of a phantom as TIFF, with truth")
     phantom.add_argument("--frames", type=positive, default=8, metavar="N", help="sample frames")
     phantom.add_argument("--references", type=positive, default=4, metavar="N", help="references")
-    phantom.add_argument("--flats", type=_count, default=0, metavar="N", help="without diffuser")
-    phantom.add_argument("--darks", type=_count, default=0, metavar="N", help="without beam")
+    phantom.add_argument("--flats", type=count, default=0, metavar="N", help="without diffuser")
+    phantom.add_argument("--darks", type=count, default=0, metavar="N", help="without beam")
     _add_sample(phantom.add_argument_group("the sample"))
     _add_beam(phantom.add_argument_group("the beam"))
     _add_detector(phantom.add_argument_group("the detector"))
@@ -80,7 +80,7 @@ def _add_detector(group: argparse._ArgumentGroup) -> None:
     add("--read-noise", type=float, default=0.0, metavar="ADU", help="standard deviation")
     add("--saturation", type=int, metavar="ADU", help="largest number; that of the dtype")
     add("--dtype", choices=("uint16", "uint32"), default="uint16", help="of the frames")
-    add("--bad-pixels", type=_count, default=0, metavar="N", help="half of them dead, half hot")
+    add("--bad-pixels", type=count, default=0, metavar="N", help="half of them dead, half hot")
 
 
 def simulate_phantom(arguments: argparse.Namespace) -> None:
@@ -115,10 +115,3 @@ def _samples(scan: Scan, count: int) -> Iterator[tuple[Counts, Truth]]:
 
 def _source_distance(text: str) -> float:
     return math.inf if text.strip().lower() in ("none", "0") else float(text) or math.inf
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, not {value}")
-    return value

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daemon.commands.simulate_options import add_work_arguments, positive, progress, sheet_path
+from daemon.commands.argument_types import positive
+from daemon.commands.simulate_options import add_work_arguments, progress, sheet_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

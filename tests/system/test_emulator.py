@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+import time
 from collections.abc import Iterator
 
 import karabo_bridge
@@ -27,12 +27,17 @@ from cade.wire import FORMATS
 from cade.wire.compression import Compression
 from daemon.settings import StreamSettings
 from daemon.sources.stream import StreamSource
-from simulator.emulator import SOCKETS, EmulatedSeries, Emulator, EmulatorSummary, SocketKind
+from simulator.emulated_series import EmulatedSeries
+from simulator.emulator import Emulator, EmulatorSummary
 from simulator.faults import Faults
+from simulator.replay import SENDERS
+from simulator.stream_traits import STREAM_TRAITS, SocketKind
 
+PATIENCE_S = 30.0
 LOOPBACK = "tcp://127.0.0.1:*"
 WITH_END = ("dectris-v2", "dectris-v1", "stins")
-RECEIVERS = {"push": "pull", "pub": "sub", "rep": "req"}
+RECEIVERS = {kind: receiver for receiver, kind in SENDERS.items()}
+FAULTS = Faults(drop=2, duplicate=2, reorder=2, truncate=2, corrupt=4, wrong_shape=1)
 
 
 def images(count: int, first: int = 0) -> list[Image]:
@@ -46,16 +51,36 @@ def series() -> list[EmulatedSeries]:
     ]
 
 
+def long_series() -> list[EmulatedSeries]:
+    return [
+        EmulatedSeries(Role.REFERENCE, 20, images(20)),
+        EmulatedSeries(Role.SAMPLE, 30, images(30, first=100)),
+    ]
+
+
 def receive(
     emulator: Emulator, sent: list[EmulatedSeries], faults: Faults, **settings: object
 ) -> tuple[list[Event], EmulatorSummary]:
     """Everything that a source yields while the emulator publishes."""
     stop = threading.Event()
     summaries: list[EmulatorSummary] = []
+    events: list[Event] = []
+    ends = len(sent) if settings["format"] in WITH_END else len(sent) - 1
+
+    def complete() -> bool:
+        received = sum(isinstance(event, Frame | Rejected) for event in list(events))
+        ended = sum(isinstance(event, SeriesEnd) for event in list(events))
+        return (received, ended) == (summaries[0].expected.received, ends)
 
     def publish() -> None:
-        with emulator:
-            summaries.append(emulator.publish(sent, faults))
+        try:
+            with emulator:
+                summaries.append(emulator.publish(sent, faults, seed=7, stall_s=0.01))
+            latest_s = time.monotonic() + PATIENCE_S
+            while not complete() and time.monotonic() < latest_s:
+                time.sleep(0.01)
+        finally:
+            stop.set()
 
     with zmq.Context() as context:
         source = StreamSource(
@@ -63,20 +88,9 @@ def receive(
         )
         thread = threading.Thread(target=publish)
         thread.start()
-        events = []
-        messages = sum(one.image_count for one in sent) + faults.total
-        ends = len(sent) if settings["format"] in WITH_END else len(sent) - 1
-        for event in source.events(stop):
-            events.append(event)
-            kinds = Counter(type(e) for e in events)
-            if kinds[Frame] + rejections(events) == messages and kinds[SeriesEnd] == ends:
-                stop.set()  # not before: what is sent to nobody is waited for
+        events.extend(source.events(stop))
         thread.join()
     return events, summaries[0]
-
-
-def rejections(events: list[Event]) -> int:
-    return sum(isinstance(event, Rejected) for event in events)
 
 
 def frames(events: list[Event]) -> Iterator[Frame]:
@@ -105,30 +119,62 @@ def test_dectris_v2(compression: Compression | None) -> None:
         *((Role.SAMPLE, n, 100 + n) for n in range(8)),
     ]
     assert {frame.saturation_value for frame in frames(events)} == {500}
-    assert (summary.series, summary.images, summary.faults) == (2, 10, Faults())
+    assert [log.sent for log in summary.series] == [[0, 1], list(range(8))]
+    assert (summary.images, summary.expected.rejected) == (10, {})
     assert summary.size_bytes > 0
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_over_what_its_detector_binds(name: str) -> None:
-    """Good images pass, and every broken message is refused."""
-    strays = 2 if name in WITH_END else 0
-    faults = Faults(truncate=2, corrupt=6, wrong_shape=1, stray=strays)
+def test_faults_over_what_the_detector_binds(name: str) -> None:
+    """What comes out of the source is what the emulator's log says, image by image."""
+    socket = RECEIVERS[STREAM_TRAITS[name].socket]
     events, summary = receive(
-        Emulator(name, LOOPBACK), series(), faults, format=name, socket=RECEIVERS[SOCKETS[name]]
+        Emulator(name, LOOPBACK), long_series(), FAULTS, format=name, socket=socket, silence_s=60
     )
-    starts = [event.role for event in events if isinstance(event, SeriesStart)]
-    assert starts == [Role.REFERENCE, Role.SAMPLE]
-    good = [frame for frame in frames(events) if frame.data.shape == (6, 5)]
-    assert [frame.data[0, 0] for frame in good] == [0, 1, *range(100, 108)]
-    assert [frame.role for frame in good] == [Role.REFERENCE] * 2 + [Role.SAMPLE] * 8
-    assert sum(frame.data.shape != (6, 5) for frame in frames(events)) == 1
-    reasons = Counter(event.reason for event in events if isinstance(event, Rejected))
-    assert reasons == Counter({Reason.MALFORMED: 8, Reason.NO_SERIES: strays})
-    assert summary.faults == faults
+    starts = [event for event in events if isinstance(event, SeriesStart)]
+    assert [start.role for start in starts] == [Role.REFERENCE, Role.SAMPLE]
+    for start, log, first in zip(starts, summary.series, (0, 100), strict=True):
+        mine = [frame for frame in frames(events) if frame.series_id == start.series_id]
+        good = {frame.image_id: frame.data for frame in mine if frame.data.shape == (6, 5)}
+        assert sorted(good) == sorted(log.sent)
+        assert all(data[0, 0] == first + number for number, data in good.items())
+        assert [f.image_id for f in mine if f.data.shape != (6, 5)] == log.wrong_shape
+        lost = [e for e in events if isinstance(e, Rejected) and e.series_id == start.series_id]
+        shapes = [(number, Reason.WRONG_SHAPE) for number in log.wrong_shape]
+        assert sorted([*((e.image_id, e.reason) for e in lost), *shapes]) == sorted(log.rejections)
+    met = [len(log.dropped) + len(log.truncated) + len(log.corrupted) for log in summary.series]
+    assert sum(met) == FAULTS.drop + FAULTS.truncate + FAULTS.corrupt
 
 
-@pytest.mark.parametrize("socket", SOCKETS.values())
+@pytest.mark.parametrize("name", WITH_END)
+def test_strays(name: str) -> None:
+    faults = Faults(stall=1, stray=3, stray_series=0 if name == "stins" else 4)
+    events, summary = receive(Emulator(name, LOOPBACK), series(), faults, format=name)
+    assert [len(log.strays) for log in summary.series] == [2, 1]
+    assert sum(len(log.stalled) for log in summary.series) == 1
+    lost = [event for event in events if isinstance(event, Rejected)]
+    assert {event.reason for event in lost} == {Reason.NO_SERIES}
+    assert len(lost) == faults.stray + faults.stray_series
+    starts = [event for event in events if isinstance(event, SeriesStart)]
+    assert [start.image_count for start in starts] == [2, 8]
+    assert [frame.data[0, 0] for frame in frames(events)] == [0, 1, *range(100, 108)]
+
+
+def test_the_seed_decides_whom_the_faults_meet() -> None:
+    def logs(seed: int) -> list[str]:
+        with Emulator("dectris-v2", LOOPBACK) as emulator, zmq.Context() as context:
+            sink = context.socket(zmq.PULL)
+            sink.connect(emulator.endpoint)
+            sink.set_hwm(1000)
+            sent = emulator.publish(long_series(), FAULTS, seed=seed)
+            sink.close(linger=0)
+        return [log.to_json().partition('"role"')[2] for log in sent.series]
+
+    assert logs(1) == logs(1)
+    assert logs(1) != logs(2)
+
+
+@pytest.mark.parametrize("socket", RECEIVERS)
 def test_karabo_over_every_socket(socket: SocketKind) -> None:
     emulator = Emulator("karabo", LOOPBACK, socket=socket)
     events, _ = receive(emulator, series(), Faults(), format="karabo", socket=RECEIVERS[socket])
@@ -176,29 +222,11 @@ def test_wrong_request_is_answered_and_the_next_one_served() -> None:
 @pytest.mark.parametrize(("socket", "receiver"), [("push", "pull"), ("pub", "sub")])
 def test_array_1_0(socket: SocketKind, receiver: str) -> None:
     emulator = Emulator("array-1.0", LOOPBACK, socket=socket)
-    faults = Faults(truncate=2, corrupt=3, wrong_shape=1)
-    events, _ = receive(emulator, series(), faults, format="array-1.0", socket=receiver)
-    starts = [event.role for event in events if isinstance(event, SeriesStart)]
-    assert starts == [Role.REFERENCE, Role.SAMPLE]
+    events, summary = receive(
+        emulator, long_series(), FAULTS, format="array-1.0", socket=receiver, silence_s=60
+    )
     good = [frame for frame in frames(events) if frame.data.shape == (6, 5)]
-    assert [frame.data[0, 0] for frame in good] == [0, 1, *range(100, 108)]
-    assert sum(frame.data.shape != (6, 5) for frame in frames(events)) == 1
-    assert rejections(events) == 5
-
-
-def test_faults_of_dectris_v2() -> None:
-    faults = Faults(truncate=2, corrupt=6, wrong_shape=2, stray=3)
-    emulator = Emulator("dectris-v2", LOOPBACK, compression="bslz4")
-    events, summary = receive(emulator, series(), faults, format="dectris-v2")
-    reasons = Counter(event.reason for event in events if isinstance(event, Rejected))
-    assert reasons == {Reason.MALFORMED: 8, Reason.NO_SERIES: 3}
-    good = [frame for frame in frames(events) if frame.data.shape == (6, 5)]
-    assert [frame.data[0, 0] for frame in good] == [0, 1, *range(100, 108)]
-    assert sum(frame.data.shape == (5, 5) for frame in frames(events)) == 2
-    starts = [event for event in events if isinstance(event, SeriesStart)]
-    assert sum(start.image_count or 0 for start in starts) == 12  # what a detector would count
-    assert sum(isinstance(event, SeriesEnd) for event in events) == 2
-    assert summary.faults == faults
+    assert len(good) == sum(len(log.sent) for log in summary.series)
 
 
 def test_rate_does_not_change_what_is_sent() -> None:
@@ -233,12 +261,18 @@ def test_nothing_to_publish() -> None:
             emulator.publish([EmulatedSeries(None, 1, [])])
 
 
-def test_strays_need_an_end() -> None:
-    with (
-        Emulator("array-1.0", LOOPBACK) as emulator,
-        pytest.raises(UsageError, match="series end, such as dectris-v2"),
-    ):
-        emulator.publish(series(), Faults(stray=1))
+@pytest.mark.parametrize(
+    ("name", "faults", "complaint"),
+    [
+        ("array-1.0", Faults(stray=1), "series end, such as dectris-v2; in array-1.0 none does"),
+        ("stins", Faults(stray_series=1), "images name their series"),
+        ("karabo", Faults(stray_series=1), "images name their series"),
+        ("dectris-v2", Faults(drop=9), r"this many faults \(9\) do not fit: there is room for 8"),
+    ],
+)
+def test_faults_that_cannot_be(name: str, faults: Faults, complaint: str) -> None:
+    with Emulator(name, LOOPBACK) as emulator, pytest.raises(UsageError, match=complaint):
+        emulator.publish(series(), faults)
 
 
 def test_compression_that_the_format_has_not() -> None:
