@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from cade.reading import Metadata, Reading
+
 Image = NDArray[Any]
 
 
@@ -42,6 +44,7 @@ class Reason(StrEnum):
     NO_ROOM = "no_room"  # no valid reference yet, and the room for frames that wait is full
     OUTLIER = "outlier"  # a reference frame unlike the others of its average
     NO_SERIES = "no_series"  # an image outside any series
+    NO_ROLE = "no_role"  # process variables say that it is none of sample, reference, flat, dark
     REPEATED = "repeated"  # an image id seen before in this series
     PROCESSING = "processing"  # the tracker or the integrator could not process it
 
@@ -72,7 +75,9 @@ class SeriesStart:
     """A series begins. `image_count` is None where the detector does not announce it.
 
     `lossy` is a live view, which leaves images out: a gap in their ids says nothing. `flatfield`
-    and `pixel_mask`, each `(H, W)`, are the detector's own, where they were asked for and sent.
+    and `pixel_mask`, each `(H, W)`, are the detector's own, where they were asked for and sent;
+    `flatfield_applied` says that its images have been multiplied by the former already.
+    `role_problem` says why frames that state no role themselves have none at all.
     """
 
     series_id: str
@@ -84,7 +89,10 @@ class SeriesStart:
     beamline: Beamline = field(default_factory=Beamline)
     lossy: bool = False
     flatfield: Image | None = field(default=None, compare=False, repr=False)
+    flatfield_applied: bool = field(default=False, compare=False)
     pixel_mask: Image | None = field(default=None, compare=False, repr=False)
+    role_problem: str = ""
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +102,8 @@ class Frame:
     `data` is `(H, W)`, row = y down, column = x right, in detector counts; it may be a read-only
     view of a receive buffer. `image_id` counts from 0 in the series. `role` is None where the
     origin does not say; the daemon's settings then decide. `origin` is a file or an endpoint.
+    `monitor` is the intensity of the beam meanwhile (ring current or ion chamber), in any unit,
+    None where nobody measured it. `readings` are what process variables said when it came.
     """
 
     series_id: str
@@ -103,6 +113,8 @@ class Frame:
     role: Role | None = None
     origin: str = ""
     saturation_value: float | None = None
+    monitor: float | None = None
+    readings: tuple[Reading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +137,16 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """The averaged reference: `data` `(H, W)` float32 counts, mean of `frame_count` frames."""
+    """The averaged reference: `data` `(H, W)` float32 counts, mean of `frame_count` frames.
+
+    `monitor` is the mean of theirs, None where they had none.
+    """
 
     reference_id: str
     data: Image
     frame_count: int
     timestamp_s: float
+    monitor: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

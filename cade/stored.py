@@ -16,12 +16,24 @@ MAX_PIXELS = 1 << 28
 
 
 class UnreadableFile(CadeError):  # noqa: N818 - named for what the user has: a file
-    """A file that cannot be read as images; the message names the file and what is wrong."""
+    """A file that cannot be read as images; the message names the file and what is wrong.
 
-    def __init__(self, path: Path, problem: str) -> None:
+    `index` is that of the image where only one is damaged: `read` may go on behind it. `hopeless`
+    is a problem that no later try can find gone, such as a package that is not installed.
+    """
+
+    def __init__(
+        self, path: Path, problem: str, *, index: int | None = None, hopeless: bool = False
+    ) -> None:
         super().__init__(f"{path}: {problem}")
         self.path = path
         self.problem = problem
+        self.index = index
+        self.hopeless = hopeless
+
+
+class Unfinished(Exception):  # noqa: N818 - a state, not an error
+    """A file's own header says that something is still missing; the text says what."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +41,14 @@ class StoredImage:
     """One image of a file.
 
     `data` is `(H, W)`, row = y down, native byte order, in the file's own number type; NaN is
-    allowed. `role` and `timestamp_s` (Unix time) are None where the file does not say.
+    allowed. `role`, `timestamp_s` (Unix time) and `monitor` (the beam's, in any unit) are None
+    where the file does not say.
     """
 
     data: Image
     role: Role | None = None
     timestamp_s: float | None = None
+    monitor: float | None = None
 
 
 def check_layout(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from cade.errors import CadeError
 from cade.frames import Rejected
+from daemon.new_name import rename_new
 from daemon.nexus_layout import create_layout, iso_time
+from daemon.nexus_pvs import frame_columns
 from daemon.result_fields import COLUMNS, fixed_text, written_images
 from daemon.results import ResultRows
 from daemon.scan_header import ScanHeader
@@ -46,6 +48,7 @@ class ResultWriter:
         self.row_count = 0
         self._header = header
         self._images = written_images(header, settings)
+        self._columns = (*COLUMNS, *frame_columns(header.metadata))
         self._last_time_s = header.start_time_s
         self._file = self._create(settings)
 
@@ -68,7 +71,7 @@ class ResultWriter:
                 takes no more.
             ValueError: rows of another shape, length or series, or without a field that is written.
         """
-        images, columns = self._checked_images(rows), _checked_columns(rows)
+        images, columns = self._checked_images(rows), self._checked_columns(rows)
         start, stop = self.row_count, self.row_count + len(rows)
         with self._disk():
             for name, values in images.items():
@@ -112,25 +115,27 @@ class ResultWriter:
     def _create(self, settings: OutputSettings) -> h5py.File:
         # Made in memory and written as plain bytes: HDF5 does not survive a full disk here.
         content = _static_content(self._header, settings)
+        # Nobody may open the file before it is in SWMR mode: HDF5's lock would refuse the writer.
+        # So it gets its name last. No pattern of a watched folder matches the hidden one.
+        hidden = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._not_created(error) from error
         try:
-            stream = self.path.open("xb")
+            with contextlib.ExitStack() as undo:
+                with hidden.open("xb") as stream:
+                    undo.callback(hidden.unlink)
+                    stream.write(content)
+                file = undo.enter_context(h5py.File(hidden, "r+", libver=FORMAT))
+                file.swmr_mode = True
+                rename_new(hidden, self.path)
+                undo.pop_all()
         except FileExistsError as error:
             raise CadeError(
                 f"{self.path}: exists already and is never overwritten; move it or set output.path"
             ) from error
-        except OSError as error:
-            raise self._not_created(error) from error
-        try:
-            with stream:
-                stream.write(content)
-            file = h5py.File(self.path, "r+", libver=FORMAT)
-            file.swmr_mode = True
         except (OSError, RuntimeError) as error:
-            self.path.unlink()
             raise self._not_created(error) from error
         return file
 
@@ -154,6 +159,13 @@ class ResultWriter:
             images[name] = values
         return images
 
+    def _checked_columns(self, rows: ResultRows) -> dict[str, Any]:
+        columns = {column.name: column.of(rows) for column in self._columns}
+        for name, values in columns.items():
+            if len(values) != len(rows):
+                raise ValueError(f"frames/{name} has {len(values)} values for {len(rows)} rows")
+        return columns
+
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
         if not self._file:
@@ -166,14 +178,6 @@ class ResultWriter:
                 f"{self.path}: cannot be written ({_cause(error)}); {self.row_count} complete rows "
                 "are in it; make room there or set output.root to another place"
             ) from error
-
-
-def _checked_columns(rows: ResultRows) -> dict[str, Any]:
-    columns = {column.name: column.of(rows) for column in COLUMNS}
-    for name, values in columns.items():
-        if len(values) != len(rows):
-            raise ValueError(f"frames/{name} has {len(values)} values for {len(rows)} rows")
-    return columns
 
 
 def _static_content(header: ScanHeader, settings: OutputSettings) -> bytes:

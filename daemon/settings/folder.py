@@ -12,23 +12,49 @@ from daemon.settings.section import Positive, Section
 
 
 class FolderSettings(Section):
-    """A watched folder of TIFF or HDF5 files."""
+    """A watched folder of image files."""
 
     kind: Literal["folder"] = "folder"
     path: Path = Field(description="the folder; its subfolders are series")
     patterns: tuple[str, ...] = Field(
-        ("*.tif", "*.tiff", "*.h5", "*.hdf5", "*.nxs", "*.npy"), description="names that are taken"
+        ("*.tif", "*.tiff", "*.h5", "*.hdf5", "*.nxs", "*.npy", "*.edf", "*.cbf"),
+        description="names that are taken",
     )
     watch: Literal["events", "polling"] = Field(
         "events", description="inotify events, or polling (network file systems need it)"
     )
     poll_interval_s: Positive = Field(1.0, description="time between two looks when polling")
-    quiet_s: float = Field(0.5, ge=0, description="a file is ready when unchanged for this long")
-    give_up_s: Positive = Field(
-        10.0, description="a file still unreadable this long after its last change is rejected"
+    quiet_s: float = Field(
+        0.5,
+        ge=0,
+        description="a file is ready when unchanged for this long, if nobody has said so before",
     )
-    existing: Literal["take", "ignore"] = Field("take", description="files there at start")
-    silence_s: Positive = Field(5.0, description="a series ends after this silence")
+    give_up_s: Positive = Field(
+        10.0,
+        description="a file that is unreadable, or shorter than its own header says, this long "
+        "after its last change is rejected",
+    )
+    existing: Literal["take", "ignore"] = Field(
+        "take",
+        description="files there at start; of one that is being written (SWMR), images there",
+    )
+    order: Literal["name", "time", "header"] = Field(
+        "name",
+        description="order of the files of a folder that are ready together: by the numbers in "
+        "their names, by their time of change, or by the time in their headers",
+    )
+    silence_s: Positive = Field(
+        5.0,
+        description="a series ends after this silence, and a file left open by a dead writer too",
+    )
+    detector: str | None = Field(
+        None, description="name of the detector, where the files do not say it"
+    )
+    diffuser: str = Field(
+        "",
+        description="where NeXus files have the position of the diffuser's motor, for example "
+        "/entry/instrument/diffuser_x/value",
+    )
 
 
 class RoleSettings(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import structlog
 
@@ -82,7 +82,7 @@ class EpicsSource:
         """Let the PVs go. Call it in the main thread, when `events` has ended."""
         self._board.close()
 
-    def events(self, stop: threading.Event) -> Iterator[Event]:
+    def events(self, stop: threading.Event) -> Generator[Event]:
         """`SeriesStart` and `SeriesEnd` until `stop` is set; an open series is left open."""
         settings = self._settings
         self._acquisition = acquisition = Acquisition(

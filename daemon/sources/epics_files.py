@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import structlog
@@ -77,7 +77,7 @@ class AreaDetectorSource:
     def end_series(self) -> None:
         """Nothing is ever open: a file is read when it is complete."""
 
-    def events(self, stop: threading.Event) -> Iterator[Event]:
+    def events(self, stop: threading.Event) -> Generator[Event]:
         """Events until `stop` is set and the files that were complete by then are handed on.
 
         A file that is there at the start is left alone. One that cannot be read comes as

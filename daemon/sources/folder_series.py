@@ -63,6 +63,13 @@ class FolderSeries:
         series.has_samples |= frame.role in (None, Role.SAMPLE)
         return replace(frame, series_id=series.series_id, image_id=series.images - 1)
 
+    def skip(self, folder: Path) -> int:
+        """The running number of an image that is lost; -1 where no series is open."""
+        if folder not in self._open:
+            return -1
+        self._open[folder].images += 1
+        return self._open[folder].images - 1
+
     def touch(self, folder: Path) -> None:
         """A file has come: silence begins anew."""
         if folder in self._open:
@@ -72,6 +79,10 @@ class FolderSeries:
         """Folders of open series in which no file has come for `silence_s`."""
         now_s = time.monotonic()
         return [f for f, s in self._open.items() if now_s - s.last_s >= self._silence_s]
+
+    def open_folders(self) -> list[Path]:
+        """Folders of open series."""
+        return list(self._open)
 
     def without_samples(self) -> list[Path]:
         """Folders of open series that so far hold references, flats and darks only."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import structlog
 
@@ -62,7 +62,7 @@ class PvaSource:
         """Ask for the end of the open series; the next image begins another."""
         self._end_asked.set()
 
-    def events(self, stop: threading.Event) -> Iterator[Event]:
+    def events(self, stop: threading.Event) -> Generator[Event]:
         """Events until `stop` is set and what had arrived by then is handed on.
 
         Iterate in one thread only. A series that is open at the end is left open. Whatever cannot

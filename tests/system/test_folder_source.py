@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import subprocess
 import sys
 import threading
@@ -22,9 +21,8 @@ from daemon.settings import FolderSettings, RoleSettings
 from daemon.sources.file_events import FileEvents
 from daemon.sources.file_finder import natural_order
 from daemon.sources.folder import FolderSource
+from tests.running_folder import NEVER_S, PATIENCE_S, Running, soon
 
-PATIENCE_S = 30.0
-NEVER_S = 1000.0
 PIXELS = np.arange(1, 49, dtype="u2").reshape(6, 8)
 
 WRITE_IN_HALVES = """
@@ -38,47 +36,6 @@ with open(path, "wb") as file:
     file.write(data[len(data) // 2 :])
 print("whole", flush=True)
 """
-
-
-class Running:
-    """A source in its thread, and what it yields."""
-
-    def __init__(self, folder: Path, **settings: object) -> None:
-        values = {"path": folder, "poll_interval_s": 0.03, "quiet_s": 0.06, "silence_s": NEVER_S}
-        self.source = FolderSource(FolderSettings.model_validate(values | settings), RoleSettings())
-        self.events: queue.Queue[Event] = queue.Queue()
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        for event in self.source.events(self.stop):
-            self.events.put(event)
-
-    def next(self) -> Event:
-        return self.events.get(timeout=PATIENCE_S)
-
-    def start(self) -> SeriesStart:
-        event = self.next()
-        assert isinstance(event, SeriesStart), event
-        return event
-
-    def frame(self) -> Frame:
-        event = self.next()
-        assert isinstance(event, Frame), event
-        return event
-
-    def rejected(self) -> Rejected:
-        event = self.next()
-        assert isinstance(event, Rejected), event
-        return event
-
-    def finish(self) -> list[Event]:
-        """Stop, and all that was left."""
-        self.stop.set()
-        self.thread.join(PATIENCE_S)
-        assert not self.thread.is_alive()
-        return list(self.events.queue)
 
 
 Watch = Callable[..., Running]
@@ -218,14 +175,6 @@ def test_renamed_into_place(
     running.frame()
 
 
-def soon(running: Running) -> Event | None:
-    """The next event, if there is one."""
-    try:
-        return running.events.get(timeout=0.4)
-    except queue.Empty:
-        return None
-
-
 def test_renamed_after_it_was_taken(folder: Path, watch: Watch) -> None:
     """Data that somebody moves within the folder are not taken again."""
     running = watch()
@@ -290,9 +239,10 @@ def test_zeros_that_stay_are_delivered(folder: Path, watch: Watch) -> None:
 def test_deleted_before_it_could_be_read(folder: Path, watch: Watch) -> None:
     running = watch(give_up_s=NEVER_S)
     (folder / "0.tif").write_bytes(b"not a TIFF")
-    tiff(folder / "1.tif")
+    dark_end = np.where(np.arange(6)[:, None] < 2, PIXELS, 0)  # so it must be quiet as well
+    tifffile.imwrite(folder / "1.tif", dark_end.astype("u2"), photometric="minisblack")
     running.start()
-    running.frame()  # so "0.tif" has been tried too
+    running.frame()  # so "0.tif" has been looked at too
     (folder / "0.tif").unlink()
     rejected = running.rejected()
     assert rejected.reason is Reason.UNREADABLE
@@ -438,7 +388,7 @@ def test_consumer_that_stops_reading_leaves_no_thread(folder: Path, mode: str) -
     settings = FolderSettings.model_validate({"path": folder, "watch": mode, "quiet_s": 0})
     events = FolderSource(settings, RoleSettings()).events(threading.Event())
     assert isinstance(next(events), SeriesStart)
-    events.close()  # type: ignore[attr-defined]
+    events.close()
 
 
 def test_folder_that_does_not_exist(tmp_path: Path) -> None:

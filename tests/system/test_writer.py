@@ -1,12 +1,15 @@
 """Result files: exact layout, followed live by a second process, and what a fault leaves behind.
 
-Run as a script, this file is that second process: a reader (`follow`) or a writer (`write`).
+Run as a script, this file is that second process: a reader (`follow`, `hammer`) or a writer
+(`write`, `fill`).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -122,6 +125,9 @@ LAYOUT = {  # path: (NX_class | dtype kind, shape, units)
     "entry/frames/sigma_median": ("f4", (5,), "px"),
     "entry/frames/drift_x": ("f4", (5,), "px"),
     "entry/frames/drift_y": ("f4", (5,), "px"),
+    "entry/frames/monitor": ("f8", (5,), ""),
+    "entry/frames/reference_monitor": ("f8", (5,), ""),
+    "entry/frames/transmission_scale": ("f8", (5,), ""),
     "entry/frames/waiting_time": ("f4", (5,), "s"),
     "entry/frames/tracking_time": ("f4", (5,), "s"),
     "entry/frames/phase_time": ("f4", (5,), "s"),
@@ -440,6 +446,54 @@ def test_a_killed_writer_leaves_complete_rows(tmp_path: Path) -> None:
         assert file["entry/rejected/reason"].asstr()[0] == "empty"
 
 
+def hammer(path: str, mode: str) -> None:
+    """Open the file again and again, from before it is there, in a way that takes HDF5's locks."""
+    print("ready", flush=True)
+    met = 0
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        try:
+            with h5py.File(path, "r", swmr=mode == "swmr"):
+                met += 1
+        except FileNotFoundError:
+            continue
+        except OSError:  # open for writing
+            met += 1
+    print(met, flush=True)
+
+
+@pytest.mark.parametrize("mode", ["swmr", "plain"])
+def test_readers_that_open_the_file_at_once_do_not_disturb(tmp_path: Path, mode: str) -> None:
+    paths = [tmp_path / f"scan_{number}.h5" for number in range(12)]
+    with process("hammer", str(tmp_path / "next.h5"), mode) as reader:
+        assert line(reader) == "ready"
+        for path in paths:
+            (tmp_path / "next.h5").unlink(missing_ok=True)
+            with ResultWriter(tmp_path / "next.h5", HEADER, SETTINGS) as writer:
+                for _ in range(2):
+                    writer.append(make_rows(writer.row_count))
+                writer.reject(REJECTED)
+            os.link(tmp_path / "next.h5", path)
+        met = int(reader.communicate("stop\n")[0])
+    assert met > 0
+    for path in paths:
+        with h5py.File(path, "r") as file:
+            assert check_complete(file["entry"]) == 2
+    assert sorted(tmp_path.iterdir()) == sorted([*paths, tmp_path / "next.h5"]), "nothing hidden"
+
+
+def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    path = written(tmp_path / "scan.h5")
+    with pytest.raises(CadeError, match=r"scan\.h5: exists already"):
+        ResultWriter(path, HEADER, SETTINGS)
+    with h5py.File(path, "r") as file:
+        assert check_complete(file["entry"]) == 5
+    assert list(tmp_path.iterdir()) == [path]
+
+
 # ---------------------------------------------------------------- disks that fail
 
 
@@ -556,5 +610,7 @@ if __name__ == "__main__":
         follow(sys.argv[2], int(sys.argv[3]))
     elif sys.argv[1] == "write":
         write(sys.argv[2])
+    elif sys.argv[1] == "hammer":
+        hammer(sys.argv[2], sys.argv[3])
     else:
         fill(sys.argv[2], sys.argv[3])

@@ -252,7 +252,7 @@ def test_a_claim_of_too_many_pixels_is_refused_before_reading(tmp_path: Path) ->
 HOLD_OPEN = """
 import sys, h5py
 with h5py.File(sys.argv[1], "w") as file:
-    file.create_dataset("entry/data/data", (2, 8, 8), "u2", fillvalue=7)
+    file.create_dataset("entry/data/data", (2, 8, 8), "u2")[...] = 7
     file.flush()
     print("written", flush=True)
     sys.stdin.readline()
@@ -346,6 +346,35 @@ def test_missing_source_of_a_virtual_dataset(tmp_path: Path) -> None:
     source.unlink()
     with pytest.raises(UnreadableFile, match=r"part\.h5"):
         frames(tmp_path / "x.h5")
+
+
+def test_virtual_dataset_that_promises_more_than_its_sources_have(tmp_path: Path) -> None:
+    """What is there is delivered; HDF5 would read the rest as zeros, for ever."""
+    write_hdf5(tmp_path / "part.h5", STACK, "/data")
+    layout = h5py.VirtualLayout((10**12, *SHAPE), "u2")
+    layout[:] = h5py.VirtualSource("part.h5", "/data", (10**12, *SHAPE))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_virtual_dataset("entry/data/data", layout)
+    images = read(tmp_path / "x.h5")
+    np.testing.assert_array_equal(np.stack([next(images).data for _ in STACK]), STACK)
+    with pytest.raises(UnreadableFile, match=r"takes image 5 from part\.h5, which has 5 images"):
+        next(images)
+
+
+def test_places_that_were_never_written_are_no_images(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        data = file.create_dataset("entry/data/data", (10**9, *SHAPE), "u2", chunks=(1, *SHAPE))
+        data[:5] = STACK
+    np.testing.assert_array_equal(frames(tmp_path / "x.h5"), STACK)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_from_an_image_on(tmp_path: Path, suffix: str) -> None:
+    path = WRITERS[suffix](tmp_path / f"x{suffix}", STACK)
+    for start in (0, 3, 5, 9):
+        images = [image.data for image in read(path, start=start)]
+        assert len(images) == max(0, 5 - start)
+        assert all(np.array_equal(a, b) for a, b in zip(images, STACK[start:], strict=True))
 
 
 @pytest.mark.parametrize("place", ["instrument/detector", "data"])
@@ -466,7 +495,7 @@ def test_metadata_that_cannot_be_used(
 
 def test_beamline_of_a_damaged_or_missing_file(tmp_path: Path) -> None:
     path = beamline_file(tmp_path / "x.h5", beam__incident_energy=(25.0, "keV"))
-    with pytest.raises(CadeError, match=r"cut\.h5: cannot be read"):
+    with pytest.raises(CadeError, match=r"cut\.h5: is truncated"):
         read_beamline(truncated(path, path.stat().st_size - 10))
     with pytest.raises(CadeError, match="does not exist"):
         read_beamline(tmp_path / "none.h5")
