@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cade.frames import Beamline, Frame, FramePair, Reference, Rejected
 from cade.geometry import Geometry
+from cade.reading import Metadata
 from daemon.corrections import Correction
 from daemon.results import ResultRows
+from daemon.scan_header import Parameter
+from daemon.transmission import NOT_NORMALISED, Normalisation
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesOpened:
-    """The first sample of a series is there: its shape and geometry are now known."""
+    """The first sample of a series is there: its shape and geometry are now known.
+
+    `shape` is that of the detector's frames, `image_shape` that of what is made of them; `geometry`
+    is that of the latter.
+    """
 
     series_id: str
     number: int
@@ -22,6 +29,18 @@ class SeriesOpened:
     geometry: Geometry | None
     beamline: Beamline
     correction: Correction
+    normalisation: Normalisation = NOT_NORMALISED
+    metadata: Metadata = field(default_factory=Metadata)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Shape `(h, w)` of the results."""
+        return self.correction.image_shape(self.shape)
+
+    @property
+    def steps(self) -> tuple[Parameter, ...]:
+        """What the result file says about the correction."""
+        return (*self.correction.parameters, *self.normalisation.parameters)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,13 @@ def _model(location: tuple[str | int, ...]) -> type[BaseModel]:
         return Settings
     if location[0] == "sources":
         return _KINDS[str(location[2])]
-    return _SECTIONS[str(location[0])]
+    model = _SECTIONS[str(location[0])]
+    for key in location[1:-1]:  # arrays of tables in a table
+        field = model.model_fields.get(str(key))
+        inner = get_args(field.annotation)[:1] if field is not None else ()
+        if inner and isinstance(inner[0], type) and issubclass(inner[0], BaseModel):
+            model = inner[0]
+    return model
 
 
 def _nearest(location: tuple[str | int, ...]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from cade.fourier import irfft2, rfft2
@@ -19,6 +18,8 @@ LEAST_CLEAR = 8.0
 """A maximum this many times the correlation's standard deviation is no chance."""
 STEP_PX = 0.1
 """Pitch of the finely sampled correlation around its maximum."""
+
+_HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,16 @@ class Drift:
 
 
 def measure_drift(reference: Image, sample: Image, correction: Correction) -> Drift:
-    """The movement that most of the frame shares, within a quarter of it.
+    """The movement that most of the image shares, within a quarter of it, in its own pixels.
 
-    The maximum of the circular cross-correlation of both images `(H, W)`, which are corrected and
+    The maximum of the circular cross-correlation of both frames `(H, W)`, whose saturated pixels
+    are NaN already, which are corrected and
     have their local means divided out: neither the sample's absorption nor fixed structures of
     beam and detector pin it to zero. Refraction pulls at it: a sample that covers a sixth of the
     frame and refracts by a pixel more, by about 0.15 px; what covers most of the frame alike cannot
     be told from drift.
     """
-    pair = correction.apply(torch.stack([_float(reference), _float(sample)]))
+    pair = torch.stack([correction.reference(image, _HOST) for image in (reference, sample)])
     pair = pair[:, _middle(pair.shape[-2]), _middle(pair.shape[-1])]
     weight = torch.isfinite(pair).all(dim=0, keepdim=True).float()
     pair = torch.where(weight > 0, pair, torch.zeros(()))
@@ -60,10 +62,6 @@ def measure_drift(reference: Image, sample: Image, correction: Correction) -> Dr
     clear = bool(plane[y % shape[0], x % shape[1]] > LEAST_CLEAR * plane.std())
     fine_x, fine_y = _between_pixels(cross, shape, x, y)
     return Drift(fine_x, fine_y, clear)
-
-
-def _float(image: Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(image, np.float32))
 
 
 def _middle(length: int) -> slice:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Protocol
 
 from cade.frames import Event, Frame, Rejected, SeriesStart
@@ -24,8 +25,8 @@ class Source(Protocol):
     def name(self) -> str:
         """For logs, and to tell the series of two sources apart."""
 
-    def events(self, stop: threading.Event) -> Iterator[Event]:
-        """Events until `stop` is set."""
+    def events(self, stop: threading.Event) -> Generator[Event]:
+        """Events until `stop` is set; closed where nobody wants any more."""
 
 
 class Labels(Protocol):
@@ -87,15 +88,16 @@ class Intake:
 
     def read(self, source: Source, stop: threading.Event) -> None:
         """Take a source's events until `stop` is set."""
-        for came in source.events(stop):
-            event = self._labelled(came, source)
-            self._control.wait(stop)
-            if isinstance(event, Frame | Rejected):
-                self._account.receive()
-            if self._pv_series is not None:
-                self._put_into(self._pv_series, event, stop)
-            else:
-                self._hand_on(event, stop)
+        with contextlib.closing(source.events(stop)) as events:
+            for came in events:
+                event = self._labelled(came, source)
+                self._control.wait(stop)
+                if isinstance(event, Frame | Rejected):
+                    self._account.receive()
+                if self._pv_series is not None:
+                    self._put_into(self._pv_series, event, stop)
+                else:
+                    self._hand_on(event, stop)
 
     def read_pv(self, source: Source, stop: threading.Event) -> None:
         """Take the events of the PVs until `stop` is set."""

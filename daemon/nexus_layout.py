@@ -13,7 +13,10 @@ import numpy as np
 
 from cade.geometry import Geometry
 from cade.version import __version__
+from daemon.nexus_mounting import write_mounting
+from daemon.nexus_numbers import write_number
 from daemon.nexus_process import create_processes
+from daemon.nexus_pvs import create_frame_readings, frame_columns, write_series_readings
 from daemon.result_fields import COLUMNS, TEXT_BYTES, written_groups, written_images
 from daemon.scan_header import ScanHeader
 from daemon.settings import OutputField, OutputSettings
@@ -40,11 +43,13 @@ def create_layout(file: h5py.File, header: ScanHeader, settings: OutputSettings)
     entry["experiment_identifier"] = settings.proposal
     entry["start_time"] = iso_time(header.start_time_s)
     entry.create_dataset("end_time", (), h5py.string_dtype("utf-8", TEXT_BYTES))
-    _create_frames(entry)
+    _create_frames(entry, header)
     _create_rejected(entry)
     _create_data(entry, header, settings, groups)
     _create_instrument(entry, header)
-    _group(entry, "sample", "NXsample")["name"] = header.sample_name or header.series_id
+    sample_name = header.metadata.sample_name or header.series_id
+    _group(entry, "sample", "NXsample")["name"] = sample_name
+    write_series_readings(entry, header.metadata)
     create_processes(entry, header, settings, iso_time(header.start_time_s))
 
 
@@ -66,10 +71,11 @@ def _create_column(group: h5py.Group, name: str, dtype: Any, units: str | None) 
     return column
 
 
-def _create_frames(entry: h5py.Group) -> None:
+def _create_frames(entry: h5py.Group, header: ScanHeader) -> None:
     frames = _group(entry, "frames", "NXcollection")
-    for column in COLUMNS:
+    for column in (*COLUMNS, *frame_columns(header.metadata)):
         _create_column(frames, column.name, column.dtype, column.units)
+    create_frame_readings(frames, header.metadata)
     frames["timestamp"].attrs["start"] = "1970-01-01T00:00:00Z"
     _create_column(frames, "image_id", np.int64, "")
 
@@ -109,10 +115,15 @@ def _create_data(
 def _create_axes(
     entry: h5py.Group, header: ScanHeader
 ) -> tuple[h5py.Dataset, h5py.Dataset, h5py.Dataset]:
-    """Axes frame, y and x as datasets that every NXdata links to."""
-    pitch, units = (1.0, "px") if header.geometry is None else (header.geometry.sample_pixel_m, "m")
-    height, width = header.shape
-    y, x = (entry.create_dataset(None, data=np.arange(n) * pitch) for n in (height, width))
+    """Axes frame, y and x as datasets that every NXdata links to.
+
+    The origin is the first pixel of the whole mounted image, whatever region of it is shown.
+    """
+    mounting, pitch, units = header.mounting, 1.0, "px"
+    if header.geometry is not None:
+        pitch, units = header.geometry.sample_pixel_m / mounting.binning, "m"
+    centres_px = mounting.centres_px(header.frame_shape or header.shape)
+    y, x = (entry.create_dataset(None, data=centre_px * pitch) for centre_px in centres_px)
     y.attrs.update({"units": units, "long_name": "y in the sample plane, down"})
     x.attrs.update({"units": units, "long_name": "x in the sample plane, right"})
     return entry["frames/image_id"], y, x
@@ -147,6 +158,7 @@ def _create_instrument(entry: h5py.Group, header: ScanHeader) -> None:
     detector = _group(instrument, "detector", "NXdetector")
     source = _group(instrument, "source", "NXsource")
     source["probe"] = "x-ray"
+    write_mounting(detector, header)
     if header.exposure_s is not None:
         write_number(detector, "count_time", header.exposure_s, "s")
     if header.geometry is None:
@@ -169,8 +181,3 @@ def _write_geometry(instrument: h5py.Group, geometry: Geometry) -> None:
     write_number(instrument, "source_distance", geometry.source_distance_m, "m")
     write_number(instrument, "magnification", geometry.magnification, "")
     instrument["diffuser"] = geometry.diffuser
-
-
-def write_number(group: h5py.Group, name: str, value: float, units: str) -> None:
-    """A number with its unit; dimensionless is ""."""
-    group.create_dataset(name, data=value).attrs["units"] = units

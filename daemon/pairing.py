@@ -46,13 +46,14 @@ class Pairing:
         self._settings, self._account = settings, account
         self._batcher = Batcher(settings.batch.size, settings.batch.wait_s)
         self._matcher = Matcher(settings, store, account)
-        self._opening = Opening(settings.geometry)
+        self._opening = Opening(settings)
         self._waiting = WaitingFrames(
             wanted.wait_memory_bytes, wanted.wait_spool_bytes, wanted.spool or wanted.path
         )
         self._series: dict[str, Series] = {}
         self._ended: dict[str, Series] = {}  # whose samples wait
         self._names: dict[str, str] = {}
+        self.last_reference: tuple[str, float] | None = None  # its id, and when it was taken
         self._looked_s = 0.0
         self._count = 0
         self._log = structlog.get_logger(__name__)
@@ -102,6 +103,7 @@ class Pairing:
         start = self._renamed(start)
         start = dataclasses.replace(start, start_time_s=plausible_time_s(start.start_time_s))
         self._series[start.series_id] = Series(start, min(known, MOST_NUMBER))
+        self._account.series.begin(start.series_id)
         self._log.info("series started", series=start.series_id, role=start.role)
 
     def _renamed(self, start: SeriesStart) -> SeriesStart:
@@ -125,7 +127,12 @@ class Pairing:
         self._log.info("series ended", series=series_id, images=series.seen)
         if series.missing:
             self._account.miss(series.missing)
-            self._log.warning("images are missing", series=series_id, missing=series.missing)
+            self._log.warning(
+                "images are missing",
+                series=series_id,
+                missing=series.missing,
+                ids=series.missing_ids,
+            )
         yield from self._close_if_done(series)
         if series_id in self._ended:
             count = len(self._waiting.of(series_id))
@@ -153,8 +160,13 @@ class Pairing:
             return
         series.see(frame)
         series.touched_s = time.monotonic()
+        if frame.role is None and series.start.role is None and series.start.role_problem:
+            detail = series.start.role_problem
+            yield from self._reject(reject(frame, Reason.NO_ROLE, detail))
+            return
         role = frame.role or series.start.role or self._settings.roles.default
-        problem = series.check(frame) or check_content(frame, self._settings.checks, role)
+        detector = self._opening.detector(series)
+        problem = series.check(frame) or check_content(frame, self._settings.checks, role, detector)
         if problem is not None:
             yield from self._reject(problem)
             return
@@ -165,14 +177,15 @@ class Pairing:
         elif role is Role.REFERENCE:
             yield from self._reference(series, frame)
         else:
-            series.averages.setdefault(role, RunningAverage()).add(frame.data)
+            series.averages.setdefault(role, RunningAverage()).add(detector.limits.marked(frame))
             self._account.keep()
 
     def _reference(self, series: Series, frame: Frame) -> Iterator[ToTracker]:
         if series.reference is None:
             series.reference, series.reference_time_s = ScreenedAverage(), frame.timestamp_s
         self._account.keep()
-        for odd in series.reference.add(frame.data, str(frame.image_id)):
+        image = self._opening.detector(series).limits.marked(frame)
+        for odd in series.reference.add(image, str(frame.image_id), frame.monitor):
             self._account.leave_out()
             name = series.start.series_id
             yield from self._batcher.flush()
@@ -211,6 +224,7 @@ class Pairing:
         if isinstance(found, Refusal):
             yield from self._reject(reject(frame, found.reason, found.detail))
         else:
+            self.last_reference = found.reference.reference_id, found.reference.timestamp_s
             yield from self._batcher.add(opened, found)
 
     def _look_due_in_s(self) -> float | None:

@@ -51,7 +51,10 @@ class Choice:
         data = first.data + self.weight * (second.data - first.data)
         timestamp_s = first.timestamp_s + self.weight * (second.timestamp_s - first.timestamp_s)
         count = first.frame_count + second.frame_count
-        return Reference(self.reference_id, data.astype("f4"), count, timestamp_s)
+        monitor = None
+        if first.monitor is not None and second.monitor is not None:
+            monitor = first.monitor + self.weight * (second.monitor - first.monitor)
+        return Reference(self.reference_id, data.astype("f4"), count, timestamp_s, monitor)
 
 
 @dataclass(frozen=True, slots=True)

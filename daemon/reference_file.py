@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cade.errors import CadeError
 from daemon.conditions import Conditions
+from daemon.monitor import usable
 from daemon.reference_average import Average
 
 GROUP = "/entry/reference"
@@ -98,7 +99,9 @@ def read_average(path: Path) -> Average:
     with _opened(path) as group:
         mean: NDArray[np.float32] = group["mean"][()]
         variance: NDArray[np.float32] = group["variance"][()]
-        return Average(mean, variance, int(group["frame_count"][()]), _read_left_out(group))
+        count, left_out = int(group["frame_count"][()]), _read_left_out(group)
+        monitor = float(group.attrs["monitor"]) if "monitor" in group.attrs else None
+        return Average(mean, variance, count, left_out, usable(monitor))
 
 
 def _encoded(summary: ReferenceSummary, average: Average) -> bytes:
@@ -122,6 +125,8 @@ def _encoded(summary: ReferenceSummary, average: Average) -> bytes:
         group["frame_count"].attrs["units"] = ""
         group["time"] = datetime.fromtimestamp(summary.timestamp_s, UTC).isoformat()
         group["origin"] = summary.origin
+        if average.monitor is not None:
+            group.attrs["monitor"] = average.monitor
         group["left_out"] = np.array(summary.left_out, h5py.string_dtype())
         _write_conditions(group, summary.conditions)
     return buffer.getvalue()

@@ -88,7 +88,8 @@ class Matcher:
     ) -> FramePair | Refusal:
         settings, drift = self._settings, None
         if settings.max_drift_px is not None or settings.remove_drift:
-            drift = measure_drift(reference.data, frame.data, series.correction)
+            image = series.correction.detector.limits.marked(frame)
+            drift = measure_drift(reference.data, image, series.correction)
             problem = self._drifted(drift, reference)
             if problem is not None and settings.when_drifted == "refuse":
                 return problem

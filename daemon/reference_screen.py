@@ -49,7 +49,7 @@ class ScreenedAverage:
 
     def __init__(self) -> None:
         self._running = RunningAverage()
-        self._undecided: list[tuple[str, Image]] = []
+        self._undecided: list[tuple[str, Image, float | None]] = []
         self._shape: tuple[int, ...] = ()
         self._pattern = np.empty((0, 0))  # mean of the accepted ones'
         self._levels: list[float] = []
@@ -66,7 +66,7 @@ class ScreenedAverage:
         """Frames so far, without those left out."""
         return self._running.count + len(self._undecided)
 
-    def add(self, frame: Image, name: str) -> list[LeftOut]:
+    def add(self, frame: Image, name: str, monitor: float | None = None) -> list[LeftOut]:
         """Take a frame `(H, W)`; returns those that are now known to be left out.
 
         Raises:
@@ -75,8 +75,8 @@ class ScreenedAverage:
         check_image(frame, self.count, self._shape)
         self._shape = frame.shape
         if self._levels:
-            return self._judge(name, frame)
-        self._undecided.append((name, frame))
+            return self._judge(name, frame, monitor)
+        self._undecided.append((name, frame, monitor))
         return self._judge_first() if len(self._undecided) == LEAST_FRAMES else []
 
     def result(self) -> Average:
@@ -85,33 +85,34 @@ class ScreenedAverage:
         Raises:
             CadeError: there were no frames.
         """
-        for _, frame in self._undecided:
-            self._running.add(frame)
+        for _, frame, monitor in self._undecided:
+            self._running.add(frame, monitor)
         self._undecided = []
         return replace(self._running.result(), left_out=tuple(map(str, self._left_out)))
 
     def _judge_first(self) -> list[LeftOut]:
         """Each against its second nearest: up to two odd ones of five do not move the others."""
         frames, self._undecided = self._undecided, []
-        levels, patterns = zip(*(_seen(frame) for _, frame in frames), strict=True)
+        levels, patterns = zip(*(_seen(frame) for _, frame, _ in frames), strict=True)
         distances = [
             sorted(_distance(one, other) for other in patterns if other is not one)[1]
             / math.sqrt(2)
             for one in patterns
         ]
         odd = []
-        for (name, frame), level, pattern, distance in zip(
+        for (name, frame, monitor), level, pattern, distance in zip(
             frames, levels, patterns, distances, strict=True
         ):
             problem = _problem(level, levels, distance, distances)
             if problem:
                 odd.append(LeftOut(name, problem))
             else:
-                self._accept(frame, level, pattern, distance)
+                self._running.add(frame, monitor)
+                self._accept(level, pattern, distance)
         self._left_out += odd
         return odd
 
-    def _judge(self, name: str, frame: Image) -> list[LeftOut]:
+    def _judge(self, name: str, frame: Image, monitor: float | None) -> list[LeftOut]:
         level, pattern = _seen(frame)
         # The mean of n frames has noise as well, of which the distances do not speak.
         distance = _distance(pattern, self._pattern) / math.sqrt(1 + 1 / len(self._levels))
@@ -120,13 +121,11 @@ class ScreenedAverage:
             odd = LeftOut(name, problem)
             self._left_out.append(odd)
             return [odd]
-        self._accept(frame, level, pattern, distance)
+        self._running.add(frame, monitor)
+        self._accept(level, pattern, distance)
         return []
 
-    def _accept(
-        self, frame: Image, level: float, pattern: NDArray[np.float64], distance: float
-    ) -> None:
-        self._running.add(frame)
+    def _accept(self, level: float, pattern: NDArray[np.float64], distance: float) -> None:
         self._levels.append(level)
         self._distances.append(distance)
         count = len(self._levels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class ReferenceStore:
         timestamp_s: float,
         conditions: Conditions = UNKNOWN,
         origin: str = "",
+        monitor: float | None = None,
     ) -> ReferenceSummary:
         """Average frames into one reference and store it.
 
@@ -57,11 +58,12 @@ class ReferenceStore:
             timestamp_s: when they were taken, POSIX time in s.
             conditions: under which they were taken.
             origin: series or files they come from.
+            monitor: the beam's, meanwhile.
 
         Raises:
             CadeError: no frames, frames of different shapes, or a folder that cannot be written.
         """
-        result = screened_average(frames)
+        result = replace(screened_average(frames), monitor=monitor)
         return self.keep(result, timestamp_s=timestamp_s, conditions=conditions, origin=origin)
 
     def keep(
@@ -108,8 +110,14 @@ class ReferenceStore:
 
     def load(self, summary: ReferenceSummary) -> Reference:
         """A reference as samples are tracked against it; raises as `show`."""
-        mean = read_average(self._path(summary.reference_id)).mean
-        return Reference(summary.reference_id, mean, summary.frame_count, summary.timestamp_s)
+        average = read_average(self._path(summary.reference_id))
+        return Reference(
+            summary.reference_id,
+            average.mean,
+            summary.frame_count,
+            summary.timestamp_s,
+            average.monitor,
+        )
 
     def show(self, reference_id: str) -> tuple[ReferenceSummary, Average]:
         """A reference with all that is known of it.

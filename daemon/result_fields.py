@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.results import ResultRows
+from daemon.results import ResultRows, TransmissionScale
 from daemon.scan_header import ScanHeader
 from daemon.settings import OutputField, OutputSettings
 
@@ -48,6 +48,11 @@ def _refraction_y(rows: ResultRows) -> NDArray[Any] | None:
     return None if rows.refraction is None else rows.refraction.y_rad
 
 
+def _scale(rows: ResultRows) -> TransmissionScale:
+    unknown = np.full(len(rows), np.nan)
+    return rows.transmission_scale or TransmissionScale(unknown, unknown, unknown)
+
+
 IMAGE_FIELDS = (
     ImageField("phase", "phase", "rad", "phase", lambda rows: rows.phase),
     ImageField("displacement", "x", "px", "displacement right", lambda r: r.displacement.ux_px),
@@ -78,6 +83,9 @@ COLUMNS = (
     Column("sigma_median", np.float32, "px", lambda rows: rows.quality.sigma_median_px),
     Column("drift_x", np.float32, "px", lambda rows: rows.drifts_px[:, 0]),
     Column("drift_y", np.float32, "px", lambda rows: rows.drifts_px[:, 1]),
+    Column("monitor", np.float64, "", lambda rows: _scale(rows).monitor),
+    Column("reference_monitor", np.float64, "", lambda rows: _scale(rows).reference_monitor),
+    Column("transmission_scale", np.float64, "", lambda rows: _scale(rows).scale),
     Column("waiting_time", np.float32, "s", lambda rows: rows.times.waiting_s),
     Column("tracking_time", np.float32, "s", lambda rows: rows.times.tracking_s),
     Column("phase_time", np.float32, "s", lambda rows: rows.times.phase_s),

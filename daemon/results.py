@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cade.displacement import Displacement, Refraction
+from cade.reading import Reading
 
 Fields = NDArray[Any]
 
@@ -25,6 +26,19 @@ class StageTimes:
     tracking_s: Fields
     phase_s: Fields
     copying_s: Fields
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TransmissionScale:
+    """How the transmission of each frame was normalised, every array `(N,)`.
+
+    `scale` is what it was multiplied by, NaN where it is as measured; the monitors are NaN where
+    nobody measured them.
+    """
+
+    monitor: Fields
+    reference_monitor: Fields
+    scale: Fields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +75,8 @@ class ResultRows:
     Fields are NumPy `(N, H, W)`; `timestamps_s` (Unix time) and `image_ids` are `(N,)`.
     `refraction` and `phase` are None where the geometry is not known. `drifts_px` `(N, 2)`, x and
     y, is what moved the whole pattern since the reference, NaN where it was not measured.
+    `transmission_scale` is what `displacement.transmission` has been multiplied by already.
+    `readings` are what process variables said to each frame, empty where the series asks none.
     """
 
     series_id: str
@@ -73,6 +89,8 @@ class ResultRows:
     quality: Quality
     times: StageTimes
     drifts_px: Fields
+    transmission_scale: TransmissionScale | None = None
+    readings: tuple[tuple[Reading, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_ids)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cade.geometry import Geometry
+from cade.reading import Metadata
+from daemon.mounting import AS_IT_IS, Mounting
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,10 @@ class TrackerProvenance:
 class ScanHeader:
     """A series as its result file describes it.
 
-    `shape` is `(H, W)`. Without `geometry` only displacement, transmission and dark field are
-    written, on axes in px. `corrections` says what was done to the frames before tracking.
+    `shape` `(H, W)` is that of the results; `mounting` says what part of a frame of `frame_shape`
+    they show (None: all of one of `shape`). `geometry` is that of the results' pixels; without it
+    only displacement, transmission and dark field are written, on axes in px. `corrections` says
+    what was done to the frames before tracking.
     """
 
     series_id: str
@@ -44,4 +48,6 @@ class ScanHeader:
     configuration_toml: str
     corrections: tuple[Parameter, ...] = ()
     exposure_s: float | None = None
-    sample_name: str = ""
+    metadata: Metadata = field(default_factory=Metadata)
+    mounting: Mounting = AS_IT_IS
+    frame_shape: tuple[int, int] | None = None

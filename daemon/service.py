@@ -18,16 +18,27 @@ from daemon.batches import ToTracker, ToWriter
 from daemon.channel import Channel
 from daemon.configuration import settings_toml
 from daemon.intake import Intake
+from daemon.intake_control import IntakeControl
 from daemon.output_folder import check_folder
 from daemon.pairing import Pairing
 from daemon.processor import Processor, tracker_provenance
 from daemon.pv_series import PvSeries
 from daemon.recorder import Recorder
 from daemon.references import ReferenceStore
-from daemon.settings import Settings
+from daemon.served_pvs import ServedPvs
+from daemon.settings import (
+    AreaDetectorSettings,
+    FolderSettings,
+    PvaSettings,
+    Settings,
+    StreamSettings,
+)
+from daemon.settings import Source as SourceSettings
 from daemon.sources.folder import FolderSource
+from daemon.sources.pva import PvaSource
 from daemon.sources.stream import StreamSource
 from daemon.stages import pair_events, record_rows, track_batches
+from daemon.state import State
 from daemon.systemd import Notifier
 from daemon.warm_up import choose_threads, warm_up
 from daemon.worker import Worker
@@ -35,6 +46,9 @@ from models import load_tracker
 
 if TYPE_CHECKING:
     from daemon.sources.epics import EpicsSource
+    from daemon.sources.epics_files import AreaDetectorSource
+
+    Source = AreaDetectorSource | FolderSource | PvaSource | StreamSource
 
 _TICK_S = 0.2
 _GRACE_S = 5.0
@@ -72,7 +86,11 @@ class Service:
         self._batches: Channel[ToTracker] = Channel(batches)
         self._rows: Channel[ToWriter] = Channel(batches)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._epics = _epics_source(settings) if settings.epics.acquire_pv else None
+        self._control = IntakeControl()
+        self._ready = False
+        self._pvs = ServedPvs(settings, self.account, self._control, self._phase, self._failed)
+        self._area_detectors: list[AreaDetectorSource] = []
+        self._epics = self._epics_source() if settings.epics.pvs else None
 
     def request_stop(self) -> None:
         """Ask for an orderly end; safe in a signal handler."""
@@ -87,12 +105,14 @@ class Service:
         """
         sources: list[Worker] = []
         try:
-            stages = self._make_stages()
-            sources = self._make_sources()
-            self._supervise(sources, stages)
+            with self._pvs:
+                stages = self._make_stages()
+                sources = self._make_sources()
+                self._supervise(sources, stages)
         finally:
-            if self._epics is not None:
-                self._epics.close()
+            for pvs in (self._epics, *self._area_detectors):
+                if pvs is not None:
+                    pvs.close()
             if not any(worker.is_alive() for worker in sources):  # else it still uses its socket
                 self._context.destroy(linger=0)
         return self._verdict()
@@ -124,6 +144,7 @@ class Service:
         pairing = Pairing(settings, ReferenceStore(settings.references.path), self.account)
         provenance, toml = tracker_provenance(tracker), settings_toml(settings)
         recorder = Recorder(settings.output, provenance, toml, self.account)
+        self._pvs.know(pairing, recorder, provenance)
         events, batches, rows = self._events, self._batches, self._rows
         parts: dict[str, Callable[[], None]] = {
             "pairing": lambda: pair_events(events, batches, pairing),
@@ -133,32 +154,56 @@ class Service:
         return [Worker(name, part, self._stage_failed) for name, part in parts.items()]
 
     def _make_sources(self) -> list[Worker]:
-        sources = [
-            StreamSource(source, self._context)
-            if source.kind == "stream"
-            else FolderSource(source, self.settings.roles)
-            for source in self.settings.sources
-        ]
+        sources = [self._make_source(source) for source in self.settings.sources]
+        epics, by_pv = self._epics, bool(self.settings.epics.acquire_pv)
         intake = Intake(
             self._events,
             self.account,
             several=len(sources) > 1,
-            pv_series=PvSeries() if self._epics is not None else None,
+            pv_series=PvSeries() if by_pv else None,
+            acquire=epics if by_pv else None,
             patience_s=self.settings.epics.settle_s,
+            labels=None if epics is None else epics.labels,
+            control=self._control,
         )
+        self._control.own([epics] if by_pv and epics is not None else sources)
         workers = [
             Worker(source.name, partial(intake.read, source, self._stop), self._failed)
             for source in sources
         ]
-        if self._epics is not None:
-            self._epics.connect()
-            read_pv = partial(intake.read_pv, self._epics, self._stop)
-            workers.append(Worker(self._epics.name, read_pv, self._failed))
+        for detector in self._area_detectors:
+            detector.connect()
+        if epics is not None:
+            epics.connect()
+            read_pv = partial(intake.read_pv, epics, self._stop)
+            workers.append(Worker(epics.name, read_pv, self._failed))
         return workers
+
+    def _make_source(self, settings: SourceSettings) -> Source:
+        match settings:
+            case AreaDetectorSettings():
+                from daemon.sources.epics_files import AreaDetectorSource
+
+                self._area_detectors.append(AreaDetectorSource(settings, self.settings.roles))
+                return self._area_detectors[-1]
+            case StreamSettings():
+                return StreamSource(settings, self._context)
+            case PvaSettings():
+                return PvaSource(settings)
+            case FolderSettings():
+                return FolderSource(settings, self.settings.roles)
+
+    def _epics_source(self) -> EpicsSource:
+        """Imported only where a PV is configured: Channel Access starts threads of its own."""
+        from daemon.sources.epics import EpicsSource
+
+        detectors = self._area_detectors
+        return EpicsSource(self.settings.epics, lambda: any(d.is_busy for d in detectors))
 
     def _supervise(self, sources: list[Worker], stages: list[Worker]) -> None:
         for worker in stages + sources:
             worker.start()
+        self._ready = True
         self._log.info("ready", sources=[w.name for w in sources])
         self._tell(lambda: self._notifier.ready("waiting for frames"))
         while not self._stop.wait(_TICK_S) and not self._failures:
@@ -228,6 +273,14 @@ class Service:
         for channel in (self._events, self._batches, self._rows):
             channel.break_()
 
+    def _phase(self) -> State:
+        """As far as the supervisor knows; what frames do is for others to say."""
+        if self._failures:
+            return State.FAULT
+        if self._stop.is_set():
+            return State.STOPPING
+        return State.IDLE if self._ready else State.STARTING
+
     def _verdict(self) -> int:
         """Raise the first failure; the others often follow from it."""
         if not self._failures:
@@ -236,13 +289,6 @@ class Service:
         if isinstance(error, CadeError):
             raise error
         raise RuntimeError(f"{name} failed: {type(error).__name__}: {error}") from error
-
-
-def _epics_source(settings: Settings) -> EpicsSource:
-    """Imported only where a PV is configured: Channel Access starts threads of its own."""
-    from daemon.sources.epics import EpicsSource
-
-    return EpicsSource(settings.epics)
 
 
 def _as_log(totals: Totals) -> dict[str, object]:

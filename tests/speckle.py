@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 SHAPE = (96, 112)
 
 
-def speckle(shape: tuple[int, int] = SHAPE, seed: int = 0) -> NDArray[np.float64]:
-    """`(H, W)` counts: mean 1000, standard deviation 250, grains of about 3 px."""
+def speckle(
+    shape: tuple[int, int] = SHAPE, seed: int = 0, sigma_px: float = 1.3
+) -> NDArray[np.float64]:
+    """`(H, W)` counts: mean 1000, standard deviation 250, grains of about 3 px (2.3 sigma)."""
     noise = np.random.default_rng(seed).standard_normal(shape)
-    smooth = np.exp(-0.5 * (2 * np.pi * 1.3) ** 2 * _frequency_squared(shape))
+    smooth = np.exp(-0.5 * (2 * np.pi * sigma_px) ** 2 * _frequency_squared(shape))
     grains = np.fft.ifft2(np.fft.fft2(noise) * smooth).real
     return np.asarray(1000 + 250 * np.clip(grains / grains.std(), -3.5, 3.5))
 

@@ -10,12 +10,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from daemon.settings.area_detector import AreaDetectorSettings
+from daemon.settings.detector import DetectorSettings, Region, TransmissionSettings
 from daemon.settings.epics import EpicsSettings
 from daemon.settings.folder import FolderSettings, RoleSettings
 from daemon.settings.geometry import GeometrySettings
 from daemon.settings.output import ALL_FIELDS, OutputField, OutputSettings
+from daemon.settings.pva import PvaSettings
 from daemon.settings.references import Doubt, ReferenceSettings
 from daemon.settings.section import Positive, Section
+from daemon.settings.server import EpicsServerSettings
 from daemon.settings.stream import StreamSettings
 from daemon.settings.tracking import BatchSettings, CheckSettings, TrackerSettings
 
@@ -27,7 +31,10 @@ class LogSettings(Section):
     format: Literal["auto", "json", "console"] = Field("auto", description="auto = by terminal")
 
 
-Source = Annotated[StreamSettings | FolderSettings, Field(discriminator="kind")]
+Source = Annotated[
+    StreamSettings | FolderSettings | PvaSettings | AreaDetectorSettings,
+    Field(discriminator="kind"),
+]
 
 
 class Settings(Section):
@@ -36,32 +43,41 @@ class Settings(Section):
     sources: tuple[Source, ...] = Field((), description="where frames come from")
     roles: RoleSettings = Field(default_factory=RoleSettings)
     geometry: GeometrySettings = Field(default_factory=GeometrySettings)
+    detector: DetectorSettings = Field(default_factory=DetectorSettings)
+    transmission: TransmissionSettings = Field(default_factory=TransmissionSettings)
     tracker: TrackerSettings = Field(default_factory=TrackerSettings)
     batch: BatchSettings = Field(default_factory=BatchSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings)
     references: ReferenceSettings = Field(default_factory=ReferenceSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
     epics: EpicsSettings = Field(default_factory=EpicsSettings)
+    epics_server: EpicsServerSettings = Field(default_factory=EpicsServerSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     drain_s: Positive = Field(30.0, description="longest time to finish waiting frames at the end")
 
 
 __all__ = [
     "ALL_FIELDS",
+    "AreaDetectorSettings",
     "BatchSettings",
     "CheckSettings",
+    "DetectorSettings",
     "Doubt",
+    "EpicsServerSettings",
     "EpicsSettings",
     "FolderSettings",
     "GeometrySettings",
     "LogSettings",
     "OutputField",
     "OutputSettings",
+    "PvaSettings",
     "ReferenceSettings",
+    "Region",
     "RoleSettings",
     "Section",
     "Settings",
     "Source",
     "StreamSettings",
     "TrackerSettings",
+    "TransmissionSettings",
 ]

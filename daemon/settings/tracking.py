@@ -41,5 +41,7 @@ class BatchSettings(Section):
 class CheckSettings(Section):
     """When a frame is rejected."""
 
-    max_invalid_fraction: float = Field(0.2, ge=0, le=1, description="NaN or masked pixels allowed")
+    max_invalid_fraction: float = Field(
+        0.2, ge=0, le=1, description="invalid pixels allowed, of those not in detector.mask"
+    )
     max_saturated_fraction: float = Field(0.05, ge=0, le=1, description="saturated pixels allowed")

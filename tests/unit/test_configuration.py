@@ -90,7 +90,7 @@ def test_default_file_names_every_setting() -> None:
             assert f"\n{section} = " in text
 
 
-@pytest.mark.parametrize("name", ["folder", "dectris", "areadetector", "demo"])
+@pytest.mark.parametrize("name", ["folder", "dectris", "areadetector", "pva", "demo"])
 def test_examples_are_valid(name: str, tmp_path: Path) -> None:
     settings = load(tmp_path, shipped(f"{name}.toml"))
     assert len(settings.sources) == 1
@@ -155,11 +155,12 @@ def test_unknown_key_names_the_nearest(key: str, tmp_path_factory: pytest.TempPa
         ),
         (
             "[[sources]]\nformat = 'dectris-v2'",
-            'sources[0]: its kind is missing; add kind = "stream" or "folder"',
+            'sources[0]: its kind is missing; add kind = "stream" or "folder" or "pva" or '
+            '"areadetector"',
         ),
         (
             "[[sources]]\nkind = 'usb'",
-            'sources[0]: unknown kind; it must be "stream" or "folder"',
+            'sources[0]: unknown kind; it must be "stream" or "folder" or "pva" or "areadetector"',
         ),
         (
             "[[sources]]\nkind = 'folder'",

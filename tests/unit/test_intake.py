@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ class Given:
     name: str
     given: tuple[Event, ...] = SERIES
 
-    def events(self, stop: threading.Event) -> Iterator[Event]:
+    def events(self, stop: threading.Event) -> Generator[Event]:
         yield from self.given
 
 

@@ -139,7 +139,8 @@ def test_the_detectors_own_mask_and_flat_field(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     mask = np.zeros(SHAPE, "u4")
     mask[0, 5] = 2
-    images: dict[str, Any] = {"pixel_mask": mask, "flatfield": np.full(SHAPE, 1.5, "f4"), "shape": SHAPE}
+    flatfield = np.full(SHAPE, 1.5, "f4")
+    images: dict[str, Any] = {"pixel_mask": mask, "flatfield": flatfield, "shape": SHAPE}
     bench.series("r", Role.REFERENCE, PIXELS)
     bench.series("s", Role.SAMPLE, PIXELS, **images)
     bench.series("t", Role.SAMPLE, PIXELS)

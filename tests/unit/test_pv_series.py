@@ -80,3 +80,38 @@ def test_a_repeat_takes_no_image_id() -> None:
     events += series.from_source(Rejected("17", 8, Reason.WRONG_SHAPE, "odd"))
     events += series.from_source(frame(9))
     assert ids(events) == [("pv", 0), ("pv", -1), ("pv", 1), ("pv", 2)]
+
+
+def test_the_detectors_series_count_while_the_pv_is_silent() -> None:
+    series = PvSeries()
+    assert list(series.from_source(DETECTOR, blind=True)) == []
+    start, first = series.from_source(frame(0), blind=True)
+    assert start == DETECTOR
+    assert ids([first]) == [("17", 0)]
+    assert not series.may_begin_with(frame(1))
+    assert ids(list(series.from_source(frame(1)))) == [("17", 1)], "known again, level 0"
+    rejected = Rejected("17", 2, Reason.MALFORMED, "")
+    assert list(series.from_source(rejected)) == [rejected]
+    assert list(series.from_source(SeriesEnd("17"))) == [SeriesEnd("17")]
+    assert ids(list(series.from_source(frame(3), blind=True))) == [("17", 3)]
+
+
+def test_the_pv_comes_back_while_the_detectors_series_runs() -> None:
+    series = PvSeries()
+    list(series.from_source(DETECTOR))
+    list(series.from_source(frame(0), blind=True))
+    assert list(series.from_pv(PV_START)) == [SeriesEnd("17")]
+    start, taken = series.from_source(frame(1), blind=True)
+    assert isinstance(start, SeriesStart)
+    assert start.series_id == "epics-1"
+    assert ids([taken]) == [("epics-1", 0)]
+    assert list(series.from_source(SeriesEnd("17"))) == []
+    list(series.from_pv(SeriesEnd("epics-1")))
+
+
+def test_series_without_end_are_not_remembered_for_ever() -> None:
+    series = PvSeries()
+    for number in range(200):
+        list(series.from_source(SeriesStart(str(number), 1.0)))
+    assert ids(list(series.from_source(frame(0, "0"), blind=True))) == [("0", 0)]
+    assert len(list(series.from_source(frame(0, "199"), blind=True))) == 2

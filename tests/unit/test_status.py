@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Generator
 
 import numpy as np
 import pytest
@@ -201,8 +202,8 @@ def test_pause_makes_a_source_wait() -> None:
     class Source:
         name = "a"
 
-        def events(self, stop: threading.Event) -> list[Event]:
-            return [SeriesStart("1", 0.0), frame(), SeriesEnd("1")]
+        def events(self, stop: threading.Event) -> Generator[Event]:
+            yield from (SeriesStart("1", 0.0), frame(), SeriesEnd("1"))
 
     channel: Channel[Event] = Channel(10)
     account, control, stop = Account(), IntakeControl(), threading.Event()

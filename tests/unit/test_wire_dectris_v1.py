@@ -174,6 +174,19 @@ def test_end() -> None:
     assert decode(END) == SeriesEnd("17")
 
 
+@pytest.mark.parametrize("applied", [True, False])
+def test_whether_the_detector_has_applied_its_flat_field(applied: bool) -> None:
+    assert not decode(start_message()).flatfield_applied
+    start = decode(start_message(flatfield_correction_applied=applied))
+    assert start.flatfield_applied is applied
+
+
+def test_monitor_in_the_appendix_of_an_image() -> None:
+    assert decode(image_message(RAW, b'{"monitor": 1.5}')).monitor == 1.5
+    assert decode(image_message(RAW, b"sample")).monitor is None
+    assert decode(image_message()).monitor is None
+
+
 def test_calibration_only_where_it_is_asked_for() -> None:
     start = decode(start_message("all"), reader(calibration=True))
     np.testing.assert_array_equal(start.flatfield, PIXELS)

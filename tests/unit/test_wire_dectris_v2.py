@@ -192,6 +192,30 @@ def test_calibration_of_the_channel(channel: str | None) -> None:
     np.testing.assert_array_equal(start.pixel_mask, PIXELS)
 
 
+@pytest.mark.parametrize("enabled", [True, False, None])
+def test_whether_the_detector_has_applied_its_flat_field(enabled: bool | None) -> None:
+    message = START | CALIBRATION | ({} if enabled is None else {"flatfield_enabled": enabled})
+    assert decode(message).flatfield_applied is (enabled is True)
+
+
+@pytest.mark.parametrize(
+    ("user_data", "monitor"),
+    [
+        ({"monitor": 1.5, "role": "sample"}, 1.5),
+        ('{"monitor": 2}', 2.0),
+        ({"monitor": -1}, -1.0),
+        ({"monitor": True}, None),
+        ({"monitor": "1.5"}, None),
+        ({"monitor": 1 << 4096}, None),
+        ({"monitor": None}, None),
+        ("sample", None),
+        (None, None),
+    ],
+)
+def test_monitor_of_an_image(user_data: object, monitor: float | None) -> None:
+    assert decode(IMAGE | {"user_data": user_data}).monitor == monitor
+
+
 def test_calibration_that_is_not_sent() -> None:
     reader = decoder("dectris-v2", channel="low", calibration=True)
     start = decode(START | CALIBRATION, reader)
