@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -127,6 +128,15 @@ def group_members(leader: int) -> list[int]:
     return found
 
 
+@pytest.fixture
+def heeded_interrupts() -> Iterator[None]:
+    """Children of a shell's background job inherit that SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupt_leaves_no_process_and_can_be_resumed(tmp_path: Path) -> None:
     output = tmp_path / "references.h5"
     words = ["--set", "wide", "--count", "60", "--shape", "64", "64", "--output", str(output)]
