@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from cade.frames import Beamline, Frame, FramePair, Reference, Rejected
 from cade.geometry import Geometry
 from cade.reading import Metadata
-from daemon.corrections import Correction
-from daemon.results import ResultRows
-from daemon.scan_header import Parameter
-from daemon.transmission import NOT_NORMALISED, Normalisation
+from daemon.correction.correction import Correction
+from daemon.correction.transmission import NOT_NORMALISED, Normalisation
+from daemon.recording.results import ResultRows
+from daemon.recording.scan_header import Parameter
 
 
 @dataclass(frozen=True, slots=True)

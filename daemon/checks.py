@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cade.frames import Frame, Image, Reason, Rejected, Role
-from daemon.detector import Detector
-from daemon.pixel_limits import Limits, highest
+from daemon.correction.detector import Detector
+from daemon.correction.pixel_limits import Limits, highest
 from daemon.settings import CheckSettings
 
 PLAIN = Detector()

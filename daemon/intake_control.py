@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from daemon.reference_request import ReferenceRequest
+from daemon.references.request import ReferenceRequest
 
 _LOOK_S = 0.1
 

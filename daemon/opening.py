@@ -8,12 +8,12 @@ from cade.errors import CadeError
 from cade.frames import Frame, Image, Role
 from cade.geometry import Geometry
 from daemon.batches import SeriesOpened
-from daemon.corrections import Correction, make_correction
-from daemon.detector import Detector, load_detector
-from daemon.reference_average import Average
+from daemon.correction.correction import Correction, make_correction
+from daemon.correction.detector import Detector, load_detector
+from daemon.correction.transmission import check_free_air, normalisation
+from daemon.references.average import Average
 from daemon.series import Series
 from daemon.settings import Settings
-from daemon.transmission import check_free_air, normalisation
 
 Corrected = tuple[Image | None, Image | None, Detector]
 

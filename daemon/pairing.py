@@ -14,15 +14,15 @@ from daemon.accounting import Account
 from daemon.batches import Batcher, SeriesClosed, SeriesOpened, ToTracker
 from daemon.checks import check_content, reject
 from daemon.opening import Opening
-from daemon.reference_average import RunningAverage
-from daemon.reference_choice import Refusal
-from daemon.reference_matcher import Matcher
-from daemon.reference_screen import ScreenedAverage
-from daemon.references import ReferenceStore
+from daemon.references.average import RunningAverage
+from daemon.references.choice import Refusal
+from daemon.references.matcher import Matcher
+from daemon.references.screen import ScreenedAverage
+from daemon.references.store import ReferenceStore
+from daemon.references.waiting_frames import Held, WaitingFrames
 from daemon.series import Series
 from daemon.settings import Settings
 from daemon.stated_time import plausible_time_s
-from daemon.waiting_frames import Held, WaitingFrames
 
 MOST_NUMBER = 999_999_999
 """Largest series number: detectors may name a series by any long number."""

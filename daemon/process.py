@@ -16,8 +16,8 @@ from cade.frames import Frame, FramePair, Image, Reason, Reference, Rejected, Ro
 from daemon.batches import Batcher, PairBatch, SeriesOpened
 from daemon.checks import check_content, check_form, reject
 from daemon.configuration import settings_toml
-from daemon.detector import load_detector
-from daemon.output_folder import check_folder
+from daemon.correction.detector import load_detector
+from daemon.correction.transmission import check_free_air, normalisation
 from daemon.process_input import (
     Files,
     average_correction,
@@ -27,12 +27,12 @@ from daemon.process_input import (
     resolve_geometry,
 )
 from daemon.processor import Processor, tracker_provenance
-from daemon.results import ResultRows
-from daemon.scan_header import ScanHeader
+from daemon.recording.output_folder import check_folder
+from daemon.recording.results import ResultRows
+from daemon.recording.scan_header import ScanHeader
+from daemon.recording.writer import ResultWriter
 from daemon.settings import Settings
 from daemon.stated_time import plausible_time_s
-from daemon.transmission import check_free_air, normalisation
-from daemon.writer import ResultWriter
 from models import Tracker
 
 _HOST = torch.device("cpu")

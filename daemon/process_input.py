@@ -14,11 +14,11 @@ from cade.files import read, read_beamline
 from cade.frames import Beamline, Frame, Image, Reference, Role
 from cade.geometry import Geometry
 from daemon.checks import PLAIN, check_content
-from daemon.corrections import Correction, make_correction
-from daemon.detector import Detector
-from daemon.monitor import usable
-from daemon.reference_average import Average, RunningAverage
-from daemon.reference_screen import ScreenedAverage
+from daemon.correction.correction import Correction, make_correction
+from daemon.correction.detector import Detector
+from daemon.correction.monitor import usable
+from daemon.references.average import Average, RunningAverage
+from daemon.references.screen import ScreenedAverage
 from daemon.settings import CheckSettings, Settings
 
 

@@ -19,10 +19,10 @@ from cade.frames import Reference
 from cade.phase import PhaseIntegrator
 from cade.version import __version__
 from daemon.batches import PairBatch
-from daemon.corrections import Correction
-from daemon.results import ResultRows, StageTimes, TransmissionScale, measure_quality
-from daemon.scan_header import Parameter, TrackerProvenance
-from daemon.transmission import Normaliser
+from daemon.correction.correction import Correction
+from daemon.correction.transmission import Normaliser
+from daemon.recording.results import ResultRows, StageTimes, TransmissionScale, measure_quality
+from daemon.recording.scan_header import Parameter, TrackerProvenance
 from models import Tracker
 from models.focusing import divide_focusing
 

@@ -11,10 +11,10 @@ import numpy as np
 from cade.frames import NOT_NEW, Beamline, Frame, Rejected, Role, SeriesStart
 from daemon.batches import SeriesOpened
 from daemon.checks import check_form
-from daemon.detector import Detector
+from daemon.correction.detector import Detector
 from daemon.image_ids import ImageIds
-from daemon.reference_average import RunningAverage
-from daemon.reference_screen import ScreenedAverage
+from daemon.references.average import RunningAverage
+from daemon.references.screen import ScreenedAverage
 
 MOST_GAPS = 20
 """So many gaps in the image ids are named in the log."""

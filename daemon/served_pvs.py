@@ -12,8 +12,8 @@ from daemon.last_error import LastError
 from daemon.pairing import Pairing
 from daemon.pv_server.commands import Commands
 from daemon.pv_server.server import PvServer
-from daemon.recorder import Recorder
-from daemon.scan_header import TrackerProvenance
+from daemon.recording.recorder import Recorder
+from daemon.recording.scan_header import TrackerProvenance
 from daemon.settings import Settings
 from daemon.state import State
 from daemon.status import Results, StatusReader

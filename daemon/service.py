@@ -19,12 +19,12 @@ from daemon.channel import Channel
 from daemon.configuration import settings_toml
 from daemon.intake import Intake
 from daemon.intake_control import IntakeControl
-from daemon.output_folder import check_folder
 from daemon.pairing import Pairing
 from daemon.processor import Processor, tracker_provenance
 from daemon.pv_series import PvSeries
-from daemon.recorder import Recorder
-from daemon.references import ReferenceStore
+from daemon.recording.output_folder import check_folder
+from daemon.recording.recorder import Recorder
+from daemon.references.store import ReferenceStore
 from daemon.served_pvs import ServedPvs
 from daemon.settings import (
     AreaDetectorSettings,

@@ -16,7 +16,7 @@ from daemon.batches import PairBatch, ToTracker, ToWriter
 from daemon.channel import Channel
 from daemon.pairing import Pairing
 from daemon.processor import Processor
-from daemon.recorder import Recorder
+from daemon.recording.recorder import Recorder
 
 Events = Channel[Event]
 

@@ -16,14 +16,14 @@ import numpy as np
 from cade.errors import CadeError
 from cade.files import read_beamline, read_frames
 from cade.frames import Frame, Image
-from daemon.conditions import Conditions, known_conditions
 from daemon.configuration import load_settings
-from daemon.monitor import usable
+from daemon.correction.monitor import usable
+from daemon.correction.pixel_limits import Limits
 from daemon.panels import Panel
-from daemon.pixel_limits import Limits
 from daemon.preview import check_preview, save_picture
-from daemon.reference_file import ReferenceSummary
-from daemon.references import ReferenceStore
+from daemon.references.conditions import Conditions, known_conditions
+from daemon.references.file import ReferenceSummary
+from daemon.references.store import ReferenceStore
 from daemon.settings import DetectorSettings
 
 HELP = "list, show, add, remove and export references"

@@ -117,7 +117,7 @@ def _plan(arguments: argparse.Namespace) -> RetrainingPlan:
 def _check_places(arguments: argparse.Namespace, folder: Path, weights_folder: Path) -> None:
     """Everything about names and folders that can be wrong, before the first file is read."""
     from cade.errors import UsageError
-    from daemon.output_folder import check_folder
+    from daemon.recording.output_folder import check_folder
     from models.promotion import check_new_name
     from models.training import CHECKPOINT
 

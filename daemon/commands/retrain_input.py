@@ -15,9 +15,9 @@ from cade.errors import CadeError
 from cade.files import read_frames
 from cade.frames import Frame, Image, Role
 from daemon.checks import check_content
-from daemon.corrections import Correction
+from daemon.correction.correction import Correction
 from daemon.process_input import Files, average_correction
-from daemon.reference_file import read_average
+from daemon.references.file import read_average
 from daemon.settings import CheckSettings
 from models.retraining import FrameFile, StoredAverage
 

@@ -8,7 +8,7 @@ import time
 
 from cade.frames import Beamline
 from cade.reading import Metadata, Reading
-from daemon.output_path import safe_name
+from daemon.recording.output_path import safe_name
 from daemon.settings.epics_metadata import MetadataSettings
 from daemon.sources.pv_board import PvBoard, PvState
 from daemon.sources.pv_report import PvReport

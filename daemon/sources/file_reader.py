@@ -16,8 +16,8 @@ from typing import Any, Self
 import numpy as np
 
 from cade import files
-from cade.completeness import HDF5_SUFFIXES
 from cade.files import StoredImage, UnreadableFile
+from cade.files.completeness import HDF5_SUFFIXES
 from cade.frames import Beamline, Role
 
 _ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ class FileReader:
     ) -> tuple[StoredImage | None, bool]:
         """Image `index` of a file that is being written, None while it is not complete.
 
-        The second value is true where no such image can come any more. See `cade.growing`.
+        The second value is true where no such image can come any more. See `cade.files.growing`.
 
         Raises:
             UnreadableFile: the image, or the file, cannot be read.

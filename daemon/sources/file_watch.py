@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from cade.completeness import Stage
+from cade.files.completeness import Stage
 from daemon.settings import FolderSettings
 from daemon.sources.file_events import FileEvents, Hint
 from daemon.sources.file_finder import FileFinder, Sighting

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import structlog
 
-from cade.completeness import Stage
 from cade.errors import CadeError
 from cade.files import StoredImage, UnreadableFile
+from cade.files.completeness import Stage
 from cade.frames import Beamline, Event, Frame, Image, Reason, Rejected, SeriesStart
 from daemon.roles import role_of
 from daemon.settings import FolderSettings, RoleSettings

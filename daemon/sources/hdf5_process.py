@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from cade.files import StoredImage, UnreadableFile, read, read_beamline, read_time
-from cade.growing import GrowingImages
+from cade.files.growing import GrowingImages
 
 _MOST_OPEN = 4
 

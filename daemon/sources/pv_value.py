@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from cade.files.nexus_beamline import ENERGY_EV, LENGTH_M, TIME_S
 from cade.frames import Role
-from cade.nexus_beamline import ENERGY_EV, LENGTH_M, TIME_S
 
 Value = object
 """What Channel Access delivers: str, int, float, or an array of one of them."""

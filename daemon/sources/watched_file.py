@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from cade.completeness import Completeness, Stage, completeness
+from cade.files.completeness import Completeness, Stage, completeness
 from daemon.sources.file_finder import Sighting
 
 Signature = tuple[int, int, int, int]

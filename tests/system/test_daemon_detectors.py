@@ -11,7 +11,7 @@ import numpy as np
 import zmq
 
 from cade.frames import Frame, Role, SeriesEnd, SeriesStart
-from daemon.references import ReferenceStore
+from daemon.references.store import ReferenceStore
 from daemon.sources.stream_keys import write_keys
 from tests.daemon_process import Daemon, check_account, configuration
 from tests.speckle import counts, moved, speckle

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.conditions import Conditions
-from daemon.references import ReferenceStore
+from daemon.references.conditions import Conditions
+from daemon.references.store import ReferenceStore
 from tests.daemon_process import Daemon, Line, check_account, configuration, rejected_in
 from tests.speckle import counts, moved, speckle
 

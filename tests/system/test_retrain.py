@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from daemon import commands
-from daemon.reference_file import read_average
-from daemon.references import ReferenceStore
+from daemon.references.file import read_average
+from daemon.references.store import ReferenceStore
 from models.weights_file import find_weights, read_card, sha256_of
 from tests.models.beamline import frames
 
@@ -235,7 +235,7 @@ def test_a_folder_that_cannot_be_written(here: Path, capsys: pytest.CaptureFixtu
 def test_stored_references_bring_their_variance(here: Path) -> None:
     """Files of the daemon's own store hold an average; its noise is that of one frame."""
     from daemon.commands.retrain_input import frame_files
-    from daemon.corrections import Correction
+    from daemon.correction.correction import Correction
     from daemon.settings import CheckSettings
     from models.retraining import gather_material
 

@@ -31,10 +31,10 @@ from cade.files import read_beamline
 from cade.frames import Beamline, Reason, Rejected
 from cade.geometry import Geometry, refraction_angle
 from cade.version import __version__
-from daemon.results import ResultRows, StageTimes, measure_quality
-from daemon.scan_header import Parameter, ScanHeader, TrackerProvenance
+from daemon.recording.results import ResultRows, StageTimes, measure_quality
+from daemon.recording.scan_header import Parameter, ScanHeader, TrackerProvenance
+from daemon.recording.writer import ResultWriter
 from daemon.settings import ALL_FIELDS, OutputSettings
-from daemon.writer import ResultWriter
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (48, 64)

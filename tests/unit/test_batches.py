@@ -7,7 +7,7 @@ import pytest
 
 from cade.frames import Beamline, Frame, FramePair, Reference
 from daemon.batches import Batcher, SeriesOpened
-from daemon.corrections import Correction
+from daemon.correction.correction import Correction
 
 PIXELS = np.zeros((3, 4))
 REFERENCES = {name: Reference(name, PIXELS, 1, 0.0) for name in ("r1", "r2")}

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cade.frames import Frame, Reason, Role
 from daemon.checks import check_content, check_form
-from daemon.detector import Detector
-from daemon.mounting import Mounting
-from daemon.pixel_limits import Limits
+from daemon.correction.detector import Detector
+from daemon.correction.mounting import Mounting
+from daemon.correction.pixel_limits import Limits
 from daemon.settings import CheckSettings
 
 SETTINGS = CheckSettings(max_invalid_fraction=0.2, max_saturated_fraction=0.05)

@@ -17,7 +17,7 @@ import tifffile
 from fabio.cbfimage import CbfImage  # type: ignore[import-untyped]
 from fabio.edfimage import EdfImage  # type: ignore[import-untyped]
 
-from cade.completeness import Stage, completeness
+from cade.files.completeness import Stage, completeness
 
 PIXELS = np.random.default_rng(1).integers(1, 60000, (4, 40, 50)).astype(np.uint16)
 

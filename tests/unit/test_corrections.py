@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from cade.errors import CadeError
 from cade.frames import Frame
-from daemon.corrections import LEAST_FLAT, Correction, make_correction
-from daemon.detector import Detector
-from daemon.mounting import Mounting
-from daemon.pixel_limits import Limits
+from daemon.correction.correction import LEAST_FLAT, Correction, make_correction
+from daemon.correction.detector import Detector
+from daemon.correction.mounting import Mounting
+from daemon.correction.pixel_limits import Limits
 
 RAW = np.array([[110, 210], [310, 410]], np.uint16)
 DARK = np.full((2, 2), 10, np.uint16)

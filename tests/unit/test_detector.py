@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from cade.errors import CadeError, UsageError
 from cade.frames import SeriesStart
-from daemon.detector import Detector, load_detector
-from daemon.detector_maps import read_map
+from daemon.correction.detector import Detector, load_detector
+from daemon.correction.detector_maps import read_map
 from daemon.settings import DetectorSettings
 
 SHAPE = (4, 6)

@@ -43,13 +43,13 @@ class Terminal(io.StringIO):
 def test_ours_are_json_with_utc_time() -> None:
     stream = io.StringIO()
     set_up_logging(LogSettings(), stream)
-    structlog.get_logger("daemon.writer").info("file opened", path="a.h5", frames=3)
+    structlog.get_logger("daemon.recording.writer").info("file opened", path="a.h5", frames=3)
     [line] = lines(stream)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line.pop("timestamp"))
     assert line == {
         "message": "file opened",
         "level": "info",
-        "logger": "daemon.writer",
+        "logger": "daemon.recording.writer",
         "path": "a.h5",
         "frames": 3,
     }

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cade.geometry import Geometry
-from daemon.mounting import Mounting, mounting
+from daemon.correction.mounting import Mounting, mounting
 from daemon.settings import DetectorSettings
 
 SHAPE = (6, 9)

@@ -13,10 +13,10 @@ import pytest
 
 from cade.displacement import Displacement
 from cade.reading import Metadata, Reading
-from daemon.results import ResultRows, StageTimes, measure_quality
-from daemon.scan_header import ScanHeader, TrackerProvenance
+from daemon.recording.results import ResultRows, StageTimes, measure_quality
+from daemon.recording.scan_header import ScanHeader, TrackerProvenance
+from daemon.recording.writer import ResultWriter
 from daemon.settings import OutputSettings
-from daemon.writer import ResultWriter
 
 SHAPE = (3, 4)
 ANGLE = Reading("angle", "T:a", 1.5, units="deg", timestamp_s=1.7e9, age_s=0.5, connected=True)

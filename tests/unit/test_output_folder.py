@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cade.errors import CadeError
-from daemon.output_folder import check_folder
+from daemon.recording.output_folder import check_folder
 
 
 def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:

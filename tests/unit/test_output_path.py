@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cade.errors import UsageError
-from daemon.output_path import output_path, safe_name
+from daemon.recording.output_path import output_path, safe_name
 from daemon.settings import OutputSettings
 
 START_S = 1_767_323_045.0  # 2026-01-02 03:04:05 UTC

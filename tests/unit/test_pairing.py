@@ -18,7 +18,7 @@ from cade.geometry import Geometry
 from daemon.accounting import Account
 from daemon.batches import PairBatch, SeriesClosed, SeriesOpened, ToTracker
 from daemon.pairing import MOST_NUMBER, Pairing
-from daemon.references import ReferenceStore
+from daemon.references.store import ReferenceStore
 from daemon.settings import Settings
 
 SHAPE = (6, 8)

@@ -14,7 +14,7 @@ from cade.frames import Beamline, Frame, Reason, Rejected, Role, SeriesEnd, Seri
 from daemon.accounting import Account
 from daemon.batches import PairBatch, SeriesOpened, ToTracker
 from daemon.pairing import Pairing
-from daemon.references import ReferenceStore
+from daemon.references.store import ReferenceStore
 from daemon.settings import Settings
 
 SHAPE = (6, 8)

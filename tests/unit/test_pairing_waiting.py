@@ -18,12 +18,12 @@ from cade.frames import Beamline, Frame, Reason, Rejected, Role, SeriesEnd, Seri
 from daemon import pairing as pairing_module
 from daemon.accounting import Account
 from daemon.batches import PairBatch, SeriesClosed, SeriesOpened, ToTracker
-from daemon.conditions import Conditions
 from daemon.pairing import Pairing
-from daemon.references import ReferenceStore
+from daemon.references.conditions import Conditions
+from daemon.references.store import ReferenceStore
+from daemon.references.waiting_frames import WaitingFrames
 from daemon.service import Service
 from daemon.settings import Settings
-from daemon.waiting_frames import WaitingFrames
 from tests.speckle import counts, moved, speckle
 
 PATTERN = speckle((96, 112))

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cade.frames import Frame
-from daemon.pixel_limits import NO_LIMITS, Limits
+from daemon.correction.pixel_limits import NO_LIMITS, Limits
 
 
 def frame(values: list[float], dtype: str, stated: float | None = None) -> Frame:

@@ -15,9 +15,9 @@ from cade.errors import CadeError
 from cade.frames import Beamline, Frame, Reference
 from cade.geometry import Geometry
 from daemon.batches import PairBatch, SeriesOpened
-from daemon.corrections import Correction, make_correction
+from daemon.correction.correction import Correction, make_correction
 from daemon.processor import Processor, tracker_provenance
-from daemon.results import ResultRows
+from daemon.recording.results import ResultRows
 from models import Provenance, Tracker, load_tracker
 from tests.speckle import SHAPE, moved, speckle
 

@@ -11,13 +11,13 @@ import pytest
 
 from cade.displacement import Displacement
 from cade.frames import Beamline, Reason, Rejected
-from daemon import recorder as module
 from daemon.accounting import Account
 from daemon.batches import SeriesClosed, SeriesOpened
-from daemon.corrections import Correction
-from daemon.recorder import Recorder
-from daemon.results import ResultRows, StageTimes, measure_quality
-from daemon.scan_header import TrackerProvenance
+from daemon.correction.correction import Correction
+from daemon.recording import recorder as module
+from daemon.recording.recorder import Recorder
+from daemon.recording.results import ResultRows, StageTimes, measure_quality
+from daemon.recording.scan_header import TrackerProvenance
 from daemon.settings import OutputSettings
 
 SHAPE = (3, 4)

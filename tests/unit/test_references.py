@@ -20,12 +20,12 @@ from cade.errors import CadeError
 from cade.files import read_frames
 from cade.frames import Image
 from daemon.commands import main
-from daemon.conditions import Conditions
-from daemon.reference_average import Average, RunningAverage
-from daemon.reference_choice import Choice
-from daemon.reference_file import read_average
-from daemon.reference_shelf import Shelf
-from daemon.references import ReferenceStore
+from daemon.references.average import Average, RunningAverage
+from daemon.references.choice import Choice
+from daemon.references.conditions import Conditions
+from daemon.references.file import read_average
+from daemon.references.shelf import Shelf
+from daemon.references.store import ReferenceStore
 
 NOON_S = 1_700_000_000.25
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cade.frames import Beamline, Reason
-from daemon.conditions import Conditions, known_conditions
-from daemon.reference_choice import Choice, Fitting, Refusal, choose, fitting
-from daemon.reference_file import ReferenceSummary
+from daemon.references.choice import Choice, Fitting, Refusal, choose, fitting
+from daemon.references.conditions import Conditions, known_conditions
+from daemon.references.file import ReferenceSummary
 from daemon.settings import GeometrySettings, ReferenceSettings
 
 SHAPE = (6, 8)

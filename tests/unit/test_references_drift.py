@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.corrections import Correction, make_correction
-from daemon.drift import measure_drift
+from daemon.correction.correction import Correction, make_correction
+from daemon.references.drift import measure_drift
 from tests.speckle import counts, moved, speckle
 
 SHAPE = (180, 210)

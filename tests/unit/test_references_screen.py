@@ -7,7 +7,7 @@ import pytest
 
 from cade.errors import CadeError
 from cade.frames import Image
-from daemon.reference_screen import LEAST_FRAMES, ScreenedAverage, screened_average
+from daemon.references.screen import LEAST_FRAMES, ScreenedAverage, screened_average
 from tests.speckle import moved, speckle
 
 PATTERN = speckle()

@@ -14,7 +14,7 @@ from cade.frames import Event, Frame, Reason, Rejected, Role, SeriesEnd, SeriesS
 from daemon.accounting import Account
 from daemon.intake_control import IntakeControl
 from daemon.last_error import LastError, Remark
-from daemon.reference_request import ReferenceRequest
+from daemon.references.request import ReferenceRequest
 from daemon.series_ledger import SeriesLedger
 from daemon.state import State
 from daemon.status import Results, Status, StatusReader

@@ -13,17 +13,17 @@ import torch
 from cade.errors import UsageError
 from cade.frames import Beamline, Frame, Reference
 from daemon.batches import PairBatch, SeriesOpened
-from daemon.corrections import Correction
-from daemon.monitor import usable
-from daemon.mounting import AS_IT_IS, Mounting
-from daemon.settings import DetectorSettings, TransmissionSettings
-from daemon.transmission import (
+from daemon.correction.correction import Correction
+from daemon.correction.monitor import usable
+from daemon.correction.mounting import AS_IT_IS, Mounting
+from daemon.correction.transmission import (
     NOT_NORMALISED,
     Normalisation,
     Normaliser,
     check_free_air,
     normalisation,
 )
+from daemon.settings import DetectorSettings, TransmissionSettings
 
 SHAPE = (8, 10)
 MONITOR = Normalisation("monitor")

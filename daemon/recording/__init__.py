@@ -1,0 +1,1 @@
+"""Result files: one series, one NeXus file that grows."""

@@ -1,0 +1,1 @@
+"""The store of references, and which of them serves a sample."""
