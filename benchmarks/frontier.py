@@ -5,7 +5,7 @@
 Cost is the time of one frame pair over that of one forward pass of quarter-width StrainNet-f, both
 in the same run, on one thread. Accuracy is the mean end-point error over the mean limit on patterns
 that no network has seen (`cade evaluate`'s study). Writes benchmarks/frontier.json and
-docs/frontier.png, with what `benchmarks/widths.py` has measured beside it.
+docs/frontier.png.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -30,7 +29,6 @@ from models.evaluation import mean_ratio, patch_study, unseen_patterns
 from models.weights_file import find_weights, read_card, shipped_weights, update_card
 
 HERE = Path(__file__).resolve().parent
-WIDTHS = HERE / "widths.json"
 SIDE_PX = 256
 CPU = torch.device("cpu")
 
@@ -101,8 +99,7 @@ def plot(points: list[Point], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (axes, right) = plt.subplots(1, 2, figsize=(10.4, 4.2), layout="constrained")
-    plot_widths(right)
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for number, name in enumerate(sorted({p.weights for p in points})):
         own = sorted((p for p in points if p.weights == name), key=lambda p: p.cost)
         colour = f"C{number}"
@@ -129,25 +126,6 @@ def plot(points: list[Point], path: Path) -> None:
     axes.legend(title="filled: as shipped", frameon=False)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
-
-
-def plot_widths(axes: Any) -> None:
-    """The same over width and depth, of networks trained for a short time (`widths.py`)."""
-    rows = json.loads(WIDTHS.read_text())
-    for row in rows:
-        blocks = ", ".join(str(n) for n in row["blocks"])
-        axes.plot(row["cost"], row["ratio"], "o", color="C2")
-        axes.annotate(
-            f"width {row['width']:g}, blocks {blocks}",
-            (row["cost"], row["ratio"]),
-            xytext=(6, 5),
-            textcoords="offset points",
-            fontsize=7,
-        )
-    axes.set_xlim(right=1.3 * max(row["cost"] for row in rows))
-    axes.set_xlabel("cost of a frame pair, in forward passes of quarter-width StrainNet-f")
-    axes.set_title(f"two passes, {rows[0]['steps']} steps from scratch", fontsize=9)
-    axes.grid(alpha=0.3)
 
 
 def main() -> int:
