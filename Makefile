@@ -13,7 +13,7 @@ WORKERS ?= auto
 # One computing thread a test worker: more only fight for the same cores.
 test bench: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test check bench
+.PHONY: help demo test check bench fuzz
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -32,6 +32,9 @@ check: .venv/dev.stamp ## format, lint, types, import contracts
 
 bench: .venv/dev.stamp ## benchmarks with ratios
 	@for file in benchmarks/[!_]*.py; do [ ! -e "$$file" ] || $(BIN)/python "$$file"; done
+
+fuzz: .venv/dev.stamp ## a million hostile messages against every decoder
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 # A stamp is newer than what it was made from, so a change of either file installs again.
 .venv/core.stamp: pyproject.toml constraints.txt

@@ -51,7 +51,7 @@ class Array10Decoder:
         image = _image(header, blob, self._options.max_bytes)
         role = self._role(header)
         timestamp_s = _timestamp_s(header, self._options.clock())
-        begins = self._series.take(source, number)
+        begins = self._series.take(source, number, fields.number(header, "timeStamp"))
         frame = Frame(
             series_id=self._series.series_id,
             image_id=self._series.image_id(),

@@ -15,6 +15,8 @@ from cade.wire.codec import WireError
 
 MAX_ITEMS = 100_000
 MAX_DEPTH = 64
+MAX_TEXT_BYTES = 1 << 24
+"""Of all texts together: each becomes a copy, four times as long in the worst case."""
 
 _INDEFINITE = 31
 _FLOATS = {25: ">e", 26: ">f", 27: ">d"}
@@ -52,12 +54,13 @@ def loads(data: memoryview, *, max_items: int = MAX_ITEMS, max_depth: int = MAX_
 class _Reader:
     """A position in the bytes, and how much may still be read."""
 
-    __slots__ = ("_data", "_depth_left", "_items_left", "position")
+    __slots__ = ("_data", "_depth_left", "_items_left", "_text_left", "position")
 
     def __init__(self, data: memoryview, max_items: int, max_depth: int) -> None:
         self._data = data
         self._items_left = max_items
         self._depth_left = max_depth
+        self._text_left = MAX_TEXT_BYTES
         self.position = 0
 
     def item(self) -> object:
@@ -76,7 +79,7 @@ class _Reader:
             return argument if major == 0 else -1 - argument
         if major < 4:
             data = self._take(argument)
-            return data if major == 2 else _text(data)
+            return data if major == 2 else self._text(data)
         return self._nested(major, argument)
 
     def _take(self, count: int) -> memoryview:
@@ -94,6 +97,15 @@ class _Reader:
         if info > 27:
             raise WireError(f"CBOR: reserved length code {info} at byte {self.position - 1}")
         return int.from_bytes(self._take(1 << (info - 24)), "big")
+
+    def _text(self, data: memoryview) -> str:
+        self._text_left -= len(data)
+        if self._text_left < 0:
+            raise WireError(f"CBOR: more than {MAX_TEXT_BYTES} bytes of text")
+        try:
+            return str(data, "utf-8")
+        except UnicodeDecodeError as error:
+            raise WireError(f"CBOR: a text is not UTF-8 ({error.reason})") from None
 
     def _simple(self, info: int) -> object:
         if info in _FLOATS:
@@ -154,13 +166,6 @@ class _Reader:
             found[key] = self._member()
             pairs += 1
         return found
-
-
-def _text(data: memoryview) -> str:
-    try:
-        return str(data, "utf-8")
-    except UnicodeDecodeError as error:
-        raise WireError(f"CBOR: a text is not UTF-8 ({error.reason})") from None
 
 
 def _joined(chunks: list[object], major: int) -> memoryview | str:

@@ -89,6 +89,7 @@ class DectrisV1Decoder:
             role=self._role(parts[count:]),
             beamline=_beamline(config),
             flatfield=self._calibration(images[:2], "dflatfield-1.0"),
+            flatfield_applied=config.get("flatfield_correction_applied") is True,
             pixel_mask=self._calibration(images[2:], "dpixelmask-1.0"),
         )
         cutoff = fields.quantity(config, "countrate_correction_count_cutoff")
@@ -117,6 +118,9 @@ class DectrisV1Decoder:
                 role=self._role(parts[4:]) or series.role,
                 origin=self._options.origin,
                 saturation_value=series.saturation_value,
+                monitor=fields.user_monitor(str(parts[4], "utf-8", "replace"))
+                if len(parts) > 4
+                else None,
             )
         except WireError as error:
             raise WireError(str(error), image_id=image_id) from None
@@ -170,7 +174,7 @@ def _image_count(config: fields.Fields) -> int | None:
     if "nimages" not in config:
         return None
     triggers = fields.integer(config, "ntrigger") if "ntrigger" in config else 1
-    return fields.integer(config, "nimages") * triggers or None
+    return fields.announced(fields.integer(config, "nimages"), triggers)
 
 
 def _beamline(config: fields.Fields) -> Beamline:

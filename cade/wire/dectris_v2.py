@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import cbor2
+import numpy as np
 
 from cade.frames import Beamline, Frame, Image, Role, SeriesEnd, SeriesStart
 from cade.wire import cbor, fields
@@ -72,6 +73,7 @@ class DectrisV2Decoder:
         dtype = fields.text(message, "image_dtype")
         if dtype not in fields.DTYPES:
             raise WireError(f"image_dtype {fields.shown(dtype)} is not known")
+        fields.image_bytes(shape, np.dtype(dtype), self._options.max_bytes)
         role = self._role(message)
         count = fields.integer(message, "number_of_images") if "number_of_images" in message else 0
         channel = self._pick(message)
@@ -85,6 +87,7 @@ class DectrisV2Decoder:
             role=role,
             beamline=_beamline(message),
             flatfield=self._calibration(message, "flatfield", channel),
+            flatfield_applied=message.get("flatfield_enabled") is True,
             pixel_mask=self._calibration(message, "pixel_mask", channel),
         )
         self._series = series  # only now: a bad start message leaves the state as it was
@@ -108,6 +111,7 @@ class DectrisV2Decoder:
                 role=self._role(message) or series.role,
                 origin=self._options.origin,
                 saturation_value=series.saturation_value,
+                monitor=fields.user_monitor(message.get("user_data")),
             )
         except WireError as error:
             raise WireError(str(error), image_id=image_id) from None
@@ -133,7 +137,9 @@ class DectrisV2Decoder:
         if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
             raise WireError(f"channels must be a list of names, not {fields.shown(channels)}")
         if wanted is not None and wanted not in channels:
-            raise WireError(f"channel {wanted!r} is not one of {fields.shown(channels)}")
+            raise WireError(
+                f"channel {fields.shown(wanted)} is not one of {fields.shown(channels)}"
+            )
         return wanted or next(iter(channels), None)
 
 
@@ -150,7 +156,9 @@ def _channel_data(message: fields.Fields, channel: str | None) -> object:
     if channel is None:
         return next(iter(data.values()))
     if channel not in data:
-        raise WireError(f"data has no channel {channel!r}, only {fields.shown(list(data))}")
+        raise WireError(
+            f"data has no channel {fields.shown(channel)}, only {fields.shown(list(data))}"
+        )
     return data[channel]
 
 
@@ -181,13 +189,14 @@ def _date_s(message: fields.Fields, key: str) -> float | None:
 def _timestamp_s(message: fields.Fields) -> float | None:
     """Unix time at which the exposure began: the series' date and the ticks since then."""
     date_s = _date_s(message, "series_date")
-    match message.get("start_time"):
-        case None:
-            return None
-        case [int() as ticks, int() as rate_hz] if 0 <= ticks < 1 << 64 and 0 < rate_hz < 1 << 64:
-            return None if date_s is None else date_s + ticks / rate_hz
-        case other:
-            raise WireError(f"start_time must be [ticks, ticks per s], not {fields.shown(other)}")
+    stated = message.get("start_time")
+    if stated is None:
+        return None
+    if isinstance(stated, list):  # a byte string would match the pattern as well
+        match stated:
+            case [int() as ticks, int() as rate_hz] if 0 <= ticks < 1 << 64 > rate_hz > 0:
+                return None if date_s is None else date_s + ticks / rate_hz
+    raise WireError(f"start_time must be [ticks, ticks per s], not {fields.shown(stated)}")
 
 
 class DectrisV2Encoder:

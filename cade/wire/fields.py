@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,15 +26,33 @@ DTYPES = frozenset(f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 1
 MAX_TEXT = 200
 """Longest name (series, source) in characters; they end up in file names and logs."""
 
+MAX_SHOWN = 60
+"""Longest value in an error message, in characters."""
+
+MOST_MONITOR = 1e300
+"""Larger ones are no measurement, and integers without end fit no float."""
 
 MAX_USER_TEXT = 1 << 20
 """Longest text of a user that is looked into, in characters."""
 
 
+class _Brief(reprlib.Repr):
+    """Looks at the beginning of a value only, however long or deeply nested it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = MAX_SHOWN
+
+    def repr_memoryview(self, data: memoryview, _: int) -> str:
+        return f"{len(data)} bytes"
+
+
 def shown(value: object) -> str:
     """A value as an error message may show it: escaped and short."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    text = _Brief().repr(value)
+    if len(text) > MAX_SHOWN:
+        text = f"{text[: MAX_SHOWN - 3]}..."
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def integer(fields: Fields, key: str) -> int:
@@ -42,6 +61,14 @@ def integer(fields: Fields, key: str) -> int:
     if type(value) is not int or not 0 <= value < 1 << 63:
         raise WireError(f"{key} must be a whole number from 0, not {shown(value)}")
     return value
+
+
+def announced(*factors: int) -> int | None:
+    """How many images a start message announces: the product; None for 0, which says nothing."""
+    count = math.prod(factors)
+    if count >= 1 << 63:
+        raise WireError(f"the number of images must fit 63 bits, not be {shown(count)}")
+    return count or None
 
 
 def number(fields: Fields, key: str) -> float | None:
@@ -92,12 +119,30 @@ def user_role(user_data: object, key: str) -> Role | None:
 
     Anything else is the user's own affair, and names no role.
     """
-    if isinstance(user_data, str) and len(user_data) <= MAX_USER_TEXT:
-        with contextlib.suppress(ValueError, RecursionError):  # else it is plain text
-            user_data = json.loads(user_data)
+    user_data = _user_data(user_data)
     if isinstance(user_data, str) and user_data.strip().lower() in set(Role):
         return Role(user_data.strip().lower())
     return role(user_data.get(key), f"user_data[{key!r}]") if isinstance(user_data, dict) else None
+
+
+def user_monitor(user_data: object) -> float | None:
+    """The beam's monitor in what a user adds to an image: `{"monitor": 1.5}`, or that as JSON.
+
+    Whether anything can be divided by it is not looked at.
+    """
+    user_data = _user_data(user_data)
+    value = user_data.get("monitor") if isinstance(user_data, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MOST_MONITOR:
+        return None
+    return float(value)
+
+
+def _user_data(user_data: object) -> object:
+    """With a text of JSON decoded."""
+    if isinstance(user_data, str) and len(user_data) <= MAX_USER_TEXT:
+        with contextlib.suppress(ValueError, RecursionError):  # else it is plain text
+            return json.loads(user_data)
+    return user_data
 
 
 def pixel_type(fields: Fields, key: str, order: str = "<") -> np.dtype[Any]:
@@ -115,7 +160,7 @@ def image_shape_xy(dimensions: object, key: str) -> tuple[int, int]:
 
 def image_shape(dimensions: object, key: str) -> tuple[int, int]:
     """`(H, W)` from `[..., H, W]`, where what stands before must be 1."""
-    if not isinstance(dimensions, Sequence) or isinstance(dimensions, str | memoryview):
+    if not isinstance(dimensions, list | tuple):
         raise WireError(f"{key} must be a list, not {shown(dimensions)}")
     if not all(type(n) is int and 1 <= n < 1 << 31 for n in dimensions):
         raise WireError(f"{key} must hold positive whole numbers, not {shown(dimensions)}")

@@ -23,7 +23,8 @@ from cade.wire.options import DecoderOptions, EncoderOptions
 from cade.wire.raw_image import blob_of, decode_blob
 
 MAX_PARTS = 1000
-MAX_MSGPACK_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 16
+MAX_VALUES_BYTES = 1 << 20
 
 _CHANNEL = re.compile(r"(.+)\[(.+)\]")
 _PATH = "data.image.pixels"
@@ -84,7 +85,7 @@ class KaraboDecoder:
         key = options.role_key
         role = fields.role(found.values.get(key) or found.metadata.get(key), key)
         number = self._number(found.metadata)
-        begins = self._series.take(found.source, number)
+        begins = self._series.take(found.source, number, stated_s)
         self._trains += 1
         frame = Frame(
             series_id=self._series.series_id,
@@ -106,7 +107,7 @@ class KaraboDecoder:
     def _find(self, parts: list[memoryview]) -> _Found:
         metadata: dict[str, tuple[object, memoryview]] = {}
         for header_part, payload in zip(parts[::2], parts[1::2], strict=True):
-            header = _map(header_part, "a header")
+            header = _map(header_part, "a header", MAX_HEADER_BYTES)
             source = fields.text(header, "source")
             match header.get("content"):
                 case "msgpack":
@@ -119,7 +120,7 @@ class KaraboDecoder:
                             header,
                             payload,
                             about if isinstance(about, dict) else {},
-                            {} if values is None else _map(values, "the values"),
+                            {} if values is None else _map(values, "the values", MAX_VALUES_BYTES),
                         )
                 case other:
                     raise WireError(f"content must be msgpack or array, not {fields.shown(other)}")
@@ -138,17 +139,17 @@ def _image(found: _Found, max_bytes: int) -> np.ndarray[Any, Any]:
     shape = fields.image_shape(found.header.get("shape"), "shape")
     name = found.header.get("dtype")
     order = ">" if isinstance(name, str) and name.startswith(">") else "<"
-    if isinstance(name, str) and re.fullmatch(r"[<>|=][uif][1248]", name):
+    if isinstance(name, str) and re.fullmatch(r"[<>|=](?:[ui][1248]|f[248])", name):
         name = np.dtype(name).name
     return decode_blob(
         found.payload, shape, fields.pixel_type({"dtype": name}, "dtype", order), max_bytes
     )
 
 
-def _map(data: memoryview, what: str) -> dict[str, object]:
+def _map(data: memoryview, what: str, max_bytes: int) -> dict[str, object]:
     """The msgpack map that a part holds."""
-    if len(data) > MAX_MSGPACK_BYTES:
-        raise WireError(f"{what} has {len(data)} bytes, more than {MAX_MSGPACK_BYTES}")
+    if len(data) > max_bytes:
+        raise WireError(f"{what} has {len(data)} bytes, more than {max_bytes}")
     try:
         value = _msgpack().unpackb(data, raw=False)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -134,7 +133,7 @@ def _name(header: fields.Fields) -> str:
 
 def _image_count(metadata: fields.Fields) -> int | None:
     counts = [fields.integer(metadata, key) for key in ("nimages", "ntrigger") if key in metadata]
-    return math.prod(counts) or None if counts else None
+    return fields.announced(*counts) if counts else None
 
 
 class StinsEncoder:

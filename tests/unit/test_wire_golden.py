@@ -11,7 +11,9 @@ import pytest
 
 from cade.frames import Beamline, Frame, Image, Role, SeriesEnd, SeriesStart
 from cade.wire import Decoder, Message, decoder
-from tests.golden import array_1_0, dectris_v1, dectris_v2, karabo, odin, stins
+from cade.wire.ntndarray import NtndArrayDecoder
+from cade.wire.options import DecoderOptions
+from tests.golden import array_1_0, dectris_v1, dectris_v2, karabo, ntndarray, odin, stins
 
 NOW_S = 1_793_620_000.0
 IMAGES = [np.random.default_rng(n).poisson(30, (37, 53)).astype("<u2") for n in range(3)]
@@ -87,6 +89,24 @@ def test_series(name: str, dtype: str) -> None:
         assert start.image_count == 3
         assert start.beamline.exposure_s == 0.0125
         assert start.beamline.energy_ev == 30_000.0
+
+
+@pytest.mark.parametrize("algorithm", [None, "bslz4", "lz4"])
+@pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4"])
+def test_arrays_of_p4p(algorithm: str | None, dtype: str) -> None:
+    images: list[Image] = [image.astype(dtype) for image in IMAGES]
+    found = NtndArrayDecoder(DecoderOptions(clock=lambda: NOW_S))
+    events = [
+        one for array in ntndarray.series(images, "flat", algorithm) for one in found.decode(array)
+    ]
+    (start,) = starts(events)
+    shown = frames(events)
+    assert start.role == Role.FLAT
+    assert [frame.image_id for frame in shown] == [0, 1, 2]
+    assert shown[0].timestamp_s == ntndarray.SECONDS + 7.5
+    for frame, image in zip(shown, images, strict=True):
+        np.testing.assert_array_equal(frame.data, image)
+        assert frame.data.dtype == image.dtype
 
 
 def test_stream_v2_in_every_field() -> None:
