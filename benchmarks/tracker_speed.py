@@ -66,7 +66,7 @@ def tracker_jobs(
     reference, sample = frames(side_px, device)
     jobs: dict[str, Job] = {}
     missing = []
-    for name in ("cade", "zncc"):
+    for name in ("cade", "zncc", "umpa"):
         try:
             tracker = load_tracker(name, device=str(device), weights=weights, window=window)
         except CadeError as error:
@@ -175,7 +175,7 @@ def options_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda …")
     add("--weights", default="cade", metavar="NAME|FILE", help="weights of the cade tracker")
-    add("--window", type=int, default=15, metavar="PX", help="window of zncc (15)")
+    add("--window", type=int, default=15, metavar="PX", help="window of zncc and umpa (15)")
     add("--width", type=float, default=0.25, metavar="W", help="of StrainNet-f (0.25)")
     add("--sides", type=int, nargs="+", default=[256, 512, 1024], metavar="PX", help="frame sides")
     add("--rounds", type=int, default=3, metavar="N", help="rounds that count (3)")

@@ -6,7 +6,7 @@ windows are taken on a grid of cells (`models.normalisation.POOL`), where they c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch.nn import functional
@@ -73,6 +73,12 @@ def measure_contrast(
         agreement=_regression(products, WINDOWS_PX[0])[1],
         wide_agreement=_regression(products, WINDOWS_PX[1])[1],
     )
+
+
+def averaged(contrast: Contrast) -> Contrast:
+    """The mean over positions `(N, ...)` of the diffuser, as one `(1, ...)`."""
+    values = (getattr(contrast, field.name) for field in fields(contrast))
+    return Contrast(*(value.mean(dim=0, keepdim=True) for value in values))
 
 
 def _smoothed(field: torch.Tensor, sigma_px: float) -> torch.Tensor:

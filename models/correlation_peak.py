@@ -15,10 +15,24 @@ def gaussian_peak(
     It may be tilted: where speckles are oblique, one fit along x and one along y find a movement
     in y that is not there as soon as x is not whole (0.08 px with a window of 15).
     """
-    near = [
-        [scores.gather(1, peak + side * y + x).clamp(min=1e-3).log() for x in (-1, 0, 1)]
-        for y in (-1, 0, 1)
-    ]
+    return _vertex([[s.clamp(min=1e-3).log() for s in row] for row in _near(scores, peak, side)])
+
+
+def quadratic_peak(
+    scores: torch.Tensor, peak: torch.Tensor, side: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same of a paraboloid."""
+    return _vertex(_near(scores, peak, side))
+
+
+def _near(scores: torch.Tensor, peak: torch.Tensor, side: int) -> list[list[torch.Tensor]]:
+    return [[scores.gather(1, peak + side * y + x) for x in (-1, 0, 1)] for y in (-1, 0, 1)]
+
+
+def _vertex(
+    near: list[list[torch.Tensor]],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of the paraboloid with the central differences of 3×3 values."""
     gx, gy = (near[1][2] - near[1][0]) / 2, (near[2][1] - near[0][1]) / 2
     cxx = near[1][2] - 2 * near[1][1] + near[1][0]
     cyy = near[2][1] - 2 * near[1][1] + near[0][1]

@@ -9,10 +9,11 @@ import torch
 from cade.errors import UsageError
 from models.cade_tracker import CadeTracker
 from models.tracker import Tracker
+from models.umpa_tracker import UmpaTracker
 from models.weights_file import find_weights
 from models.zncc_tracker import ZnccTracker
 
-TRACKERS = ("cade", "zncc")
+TRACKERS = ("cade", "zncc", "umpa")
 
 
 def choose_device(name: str) -> torch.device:
@@ -38,6 +39,7 @@ def load_tracker(
     device: str = "auto",
     weights: str = "cade",
     window: int = 15,
+    search_px: int = 3,
     weights_folder: Path | None = None,
 ) -> Tracker:
     """A tracker ready to use.
@@ -47,6 +49,7 @@ def load_tracker(
         device: `auto`, `cpu`, `cuda`, `cuda:1` …
         weights: shipped name, name in `weights_folder`, or .safetensors file, for `cade`.
         window: odd window in px, for the conventional trackers.
+        search_px: the largest whole shift that they try; results there are not valid.
         weights_folder: weights of the user's own, such as `cade retrain` promotes.
 
     Raises:
@@ -57,5 +60,7 @@ def load_tracker(
         raise UsageError(f"unknown tracker {name!r}; known are {', '.join(TRACKERS)}")
     place = choose_device(device)
     if name == "zncc":
-        return ZnccTracker(place, window)
+        return ZnccTracker(place, window, search_px)
+    if name == "umpa":
+        return UmpaTracker(place, window, search_px)
     return CadeTracker(str(find_weights(weights, weights_folder)), place)

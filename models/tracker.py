@@ -15,7 +15,7 @@ from torch.nn import functional
 from cade.bilinear import from_outside, source_px
 from cade.displacement import Array, Displacement
 from cade.errors import UsageError
-from models.contrast import measure_contrast
+from models.contrast import Contrast, averaged, measure_contrast
 from models.normalisation import MEAN_SIGMA_PX, local_mean
 from models.validity import reliable
 
@@ -38,17 +38,35 @@ class Provenance:
     has_sigma: bool = False
 
 
+STACK_TRACKERS = ("umpa",)
+"""Those that take the frames of several diffuser positions together (`track_positions`)."""
+
+
 class Tracker(ABC):
-    """Finds the displacement u with I_s(x) = T(x)·I_r(x − u(x)) for every pixel."""
+    """Finds the displacement u with I_s(x) = T(x)·I_r(x − u(x)) for every pixel.
+
+    `least_positions` is the number of diffuser positions that it needs: 0 if it takes one pair
+    only, 1 if one pair or several positions, more if a single pair is not enough.
+    """
 
     device: torch.device
     provenance: Provenance
+    least_positions: int = 0
 
     @abstractmethod
     def _estimate(
         self, reference: torch.Tensor, sample: torch.Tensor, weight: torch.Tensor
     ) -> Displacement[torch.Tensor]:
         """Displacement of float32 frames `(N, H, W)`, filled where `weight` is 0 (invalid)."""
+
+    def _estimate_positions(
+        self, references: torch.Tensor, samples: torch.Tensor, weight: torch.Tensor
+    ) -> Displacement[torch.Tensor]:
+        """One displacement `(1, H, W)` of float32 frames `(P, H, W)`, filled where `weight` is 0.
+
+        For trackers whose `least_positions` is not 0.
+        """
+        raise NotImplementedError
 
     def track(self, reference: Array, sample: Array) -> Displacement[Array]:
         """Track sample frames against references.
@@ -71,10 +89,72 @@ class Tracker(ABC):
         result = self._track(_tensor(reference), _tensor(sample), torch.device("cpu"))
         return _mapped(result, lambda t: t.numpy())
 
+    def track_positions(self, references: Array, samples: Array) -> Displacement[Array]:
+        """Track one sample behind a diffuser that stood at P positions.
+
+        Args:
+            references: `(P, H, W)`, one for each position; any real dtype.
+            samples: `(P, H, W)`, in the same order. NaN pixels, in either, do not count.
+
+        Returns:
+            The one displacement of all, `(H, W)`, of the kind of `samples`, float32.
+
+        Raises:
+            UsageError: a tracker that takes one pair only, too few positions, or frames of
+                different shapes, too small, or not of real numbers.
+        """
+        if isinstance(samples, torch.Tensor):
+            if not isinstance(references, torch.Tensor):
+                references = _tensor(references)
+            return self._track_positions(references, samples, samples.device)
+        frames = _tensor(references), _tensor(samples)
+        return _mapped(self._track_positions(*frames, torch.device("cpu")), lambda t: t.numpy())
+
+    def _track_positions(
+        self, references: torch.Tensor, samples: torch.Tensor, device: torch.device
+    ) -> Displacement[torch.Tensor]:
+        name = self.provenance.tracker
+        if not self.least_positions:
+            raise UsageError(
+                f"{name} tracks one position of the diffuser; trackers that take several are "
+                f"{', '.join(STACK_TRACKERS)}"
+            )
+        _check_shapes(references, samples)
+        if samples.ndim != 3 or references.shape != samples.shape:
+            raise UsageError(
+                f"positions are (P, H, W) in references and samples alike, not "
+                f"{tuple(references.shape)} and {tuple(samples.shape)}"
+            )
+        if len(samples) < self.least_positions:
+            raise UsageError(
+                f"{name} needs at least {self.least_positions} positions of the diffuser, "
+                f"not {len(samples)}"
+            )
+        with torch.inference_mode():
+            frames = (i.to(self.device, torch.float32) for i in (references, samples))
+            found = self._complete_positions(*frames)
+            return _mapped(found, lambda t: t[0].to(device))
+
+    def _complete_positions(
+        self, references: torch.Tensor, samples: torch.Tensor
+    ) -> Displacement[torch.Tensor]:
+        """Positions `(P, H, W)`: one result `(1, H, W)`, valid where most positions agree."""
+        known, reference_known, references, samples = _filled(references, samples)
+        found = self._estimate_positions(references, samples, known.float())
+        u = torch.stack([found.ux_px, found.uy_px], dim=1).expand(len(samples), -1, -1, -1)
+        shown = (known & _shown(reference_known, u)).any(dim=0, keepdim=True)
+        contrast = averaged(measure_contrast(references, samples, u[:, 0], u[:, 1], known.float()))
+        return _masked(found, contrast, shown)
+
     def _track(
         self, reference: torch.Tensor, sample: torch.Tensor, device: torch.device
     ) -> Displacement[torch.Tensor]:
         _check_shapes(reference, sample)
+        if self.least_positions > 1:
+            raise UsageError(
+                f"{self.provenance.tracker} needs at least {self.least_positions} positions of "
+                f"the diffuser; one pair is not enough"
+            )
         samples = sample[None] if sample.ndim == 2 else sample
         references = reference[None] if reference.ndim == 2 else reference
         with torch.inference_mode():
@@ -99,21 +179,24 @@ class Tracker(ABC):
         found = self._estimate(reference, sample, known.float())
         known &= _shown(reference_known, torch.stack([found.ux_px, found.uy_px], dim=1))
         contrast = measure_contrast(reference, sample, found.ux_px, found.uy_px, known.float())
-        valid = found.valid & known & reliable(contrast)
-        fields = {
-            "ux_px": found.ux_px,
-            "uy_px": found.uy_px,
-            "sigma_x_px": found.sigma_x_px,
-            "sigma_y_px": found.sigma_y_px,
-            "transmission": contrast.transmission
-            if found.transmission is None
-            else found.transmission,
-            "dark_field": contrast.dark_field if found.dark_field is None else found.dark_field,
-        }
-        masked = {
-            k: v if v is None else v.masked_fill(~valid, torch.nan) for k, v in fields.items()
-        }
-        return Displacement(valid=valid, **masked)  # type: ignore[arg-type]
+        return _masked(found, contrast, known)
+
+
+def _masked(
+    found: Displacement[torch.Tensor], contrast: Contrast, known: torch.Tensor
+) -> Displacement[torch.Tensor]:
+    """What was found, with NaN where it is invalid, and contrasts where the tracker gave none."""
+    valid = found.valid & known & reliable(contrast)
+    fields = {
+        "ux_px": found.ux_px,
+        "uy_px": found.uy_px,
+        "sigma_x_px": found.sigma_x_px,
+        "sigma_y_px": found.sigma_y_px,
+        "transmission": contrast.transmission if found.transmission is None else found.transmission,
+        "dark_field": contrast.dark_field if found.dark_field is None else found.dark_field,
+    }
+    masked = {k: v if v is None else v.masked_fill(~valid, torch.nan) for k, v in fields.items()}
+    return Displacement(valid=valid, **masked)  # type: ignore[arg-type]
 
 
 def _filled(

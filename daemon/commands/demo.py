@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--frames", type=int, default=64, metavar="N", help="sample frames (64)")
     add("--shape", type=int, nargs=2, default=(512, 512), metavar=("H", "W"), help="px")
     add("--output", type=Path, metavar="FOLDER", help="where the result goes (a new temporary one)")
-    add("--tracker", default="cade", metavar="NAME", help="cade or zncc")
+    add("--tracker", default="cade", metavar="NAME", help="cade, zncc or umpa")
     add("--weights", default="cade", metavar="NAME|FILE", help="weights of the cade tracker")
 
 

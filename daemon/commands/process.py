@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--flat", type=Path, nargs="+", default=[], metavar="F", help="flat frames, averaged")
     add("--dark", type=Path, nargs="+", default=[], metavar="F", help="dark frames, averaged")
     add("--config", type=Path, metavar="F", help="configuration file (TOML)")
-    add("--tracker", metavar="NAME", help="cade or zncc")
+    add("--tracker", metavar="NAME", help="cade, zncc or umpa")
     add("--weights", metavar="NAME|FILE", help="weights of the cade tracker")
     add("--window", type=int, metavar="PX", help="window of the conventional trackers (15)")
     add("--device", metavar="NAME", help="auto, cpu, cuda …")

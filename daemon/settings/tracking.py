@@ -12,7 +12,7 @@ from daemon.settings.section import Section
 class TrackerSettings(Section):
     """What finds the displacement."""
 
-    name: str = Field("cade", description="tracker: cade or zncc")
+    name: str = Field("cade", description="tracker: cade, zncc or umpa")
     weights: str = Field(
         "cade", description="name of weights, shipped or own, or a .safetensors file"
     )

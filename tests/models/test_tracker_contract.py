@@ -16,7 +16,7 @@ from cade.displacement import Displacement
 from cade.errors import UsageError
 from models import TRACKERS, Tracker, load_tracker
 from models.cade_tracker import CadeTracker
-from models.tracker import LEAST_SIDE_PX
+from models.tracker import LEAST_SIDE_PX, STACK_TRACKERS
 from tests.speckle import counts, moved, speckle
 
 SHAPE = (96, 112)
@@ -284,6 +284,24 @@ def test_tensors_against_arrays(tracker: Tracker) -> None:
     )
 
 
+def test_positions_or_who_takes_them(tracker: Tracker) -> None:
+    """One displacement of a stack, or a line that names the trackers that give it."""
+    reference, sample = frames(0.3, -0.2)
+    stacks = np.stack([reference, reference]), np.stack([sample, sample])
+    if tracker.provenance.tracker not in STACK_TRACKERS:
+        assert tracker.least_positions == 0
+        with pytest.raises(UsageError, match="several are " + ", ".join(STACK_TRACKERS)):
+            tracker.track_positions(*stacks)
+        return
+    assert tracker.least_positions > 0
+    found = tracker.track_positions(*stacks)
+    for name, value in fields(found).items():
+        assert isinstance(value, np.ndarray), name
+        assert (value.dtype, value.shape) == (np.float32, SHAPE), name
+    assert float(np.nanmean(found.ux_px[INNER])) == pytest.approx(0.3, abs=0.03)
+    agree(tracker.track_positions(*(torch.from_numpy(s) for s in stacks)), found)
+
+
 def test_provenance_says_what_was_used(tracker: Tracker) -> None:
     provenance = tracker.provenance
     assert provenance.tracker in TRACKERS
@@ -296,11 +314,13 @@ def test_provenance_says_what_was_used(tracker: Tracker) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"name": "umpa2"}, "unknown tracker.*zncc"),
+        ({"name": "umpa2"}, "unknown tracker.*cade, zncc, umpa"),
         ({"weights": "none"}, "unknown weights 'none'.*cade"),
         ({"device": "tpu7"}, "device 'tpu7'"),
         ({"device": "cuda:99"}, "device 'cuda:99'"),
         ({"name": "zncc", "window": 4}, "odd"),
+        ({"name": "umpa", "window": 4}, "umpa: the window must be odd"),
+        ({"name": "umpa", "search_px": 0}, "umpa: the search range"),
     ],
 )
 def test_what_cannot_be_loaded(options: dict[str, Any], says: str) -> None:
