@@ -222,8 +222,9 @@ def main() -> int:
     rows += others
     lines = missing + verdicts(rows)
     sys.stdout.write(table(rows) + "".join(f"{line}\n" for line in lines))
-    content = {"side_px": options.side, "rows": [asdict(row) for row in rows], "notes": lines}
-    options.output.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    if others:  # without them there is nothing to compare with, and an earlier run's table stays
+        content = {"side_px": options.side, "rows": [asdict(row) for row in rows], "notes": lines}
+        options.output.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return 0
 
 
