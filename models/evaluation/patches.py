@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from models.evaluation.spread import standard_error
 from models.evaluation.unseen import random_maps
 from models.tracker import Tracker
 from simulator.deformation import PATCHES_PX
@@ -23,7 +25,10 @@ small its cost grows with the sixth power of the side, where they are large the 
 
 @dataclass(frozen=True, slots=True)
 class PatchRow:
-    """One patch size of the random-deformation study; lengths in px."""
+    """One patch size of the random-deformation study; lengths in px.
+
+    `epe_error_px` is the standard error over the pairs.
+    """
 
     patch_px: int
     pairs: int
@@ -32,6 +37,7 @@ class PatchRow:
     ratio: float
     within_one_sigma: float
     valid_fraction: float
+    epe_error_px: float = math.nan
 
 
 def patch_study(
@@ -71,7 +77,16 @@ def patch_study(
         epe, limit = float(np.mean(errors)), float(np.mean(limits))
         within = float(np.mean(inside)) if inside else float("nan")
         rows.append(
-            PatchRow(patch, len(patterns), epe, limit, epe / limit, within, float(np.mean(valid)))
+            PatchRow(
+                patch_px=patch,
+                pairs=len(patterns),
+                epe_px=epe,
+                limit_px=limit,
+                ratio=epe / limit,
+                within_one_sigma=within,
+                valid_fraction=float(np.mean(valid)),
+                epe_error_px=standard_error(errors),
+            )
         )
     return rows
 

@@ -18,9 +18,9 @@ _MARGIN = 12
 """Samples beyond a displaced position that the spline's filter reads."""
 
 
-def unseen_patterns(count: int) -> torch.Tensor:
-    """Test patterns `(count, 512, 512)` at two samples a pixel."""
-    return reference_patterns(count, (PATTERN_PX, PATTERN_PX), UNSEEN_SEED)
+def unseen_patterns(count: int, side_px: int = PATTERN_PX) -> torch.Tensor:
+    """Test patterns `(count, 2·side, 2·side)` at two samples a pixel."""
+    return reference_patterns(count, (side_px, side_px), UNSEEN_SEED)
 
 
 def random_maps(counts: float, transmission: float, focusing: float = 0.0) -> PairSettings:
