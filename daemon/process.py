@@ -85,6 +85,33 @@ def process_files(
         CadeError: a reference, flat or dark cannot be used, or the output not be written.
     """
     check_output(output)
+    series, reference = _opened(files, output, settings, displacement_only=displacement_only)
+    processor = Processor(
+        tracker,
+        remove_tilt=settings.output.remove_tilt,
+        divide_focusing=settings.output.divide_focusing,
+    )
+    rejected: list[Rejected] = []
+    first: Image | None = None
+    header = _header(series, tracker, settings)
+    with ResultWriter(output, header, settings.output) as writer:
+        for item in _batches(files, series, reference, settings):
+            for result in _processed(item, processor):
+                if isinstance(result, Rejected):
+                    writer.reject(result)
+                    rejected.append(result)
+                else:
+                    writer.append(result)
+                    report(result)
+                    if first is None and isinstance(item, PairBatch):
+                        first = series.correction.samples(item.samples[:1], _HOST)[0].numpy()
+        return Outcome(writer.row_count, tuple(rejected), first)
+
+
+def _opened(
+    files: Files, output: Path, settings: Settings, *, displacement_only: bool
+) -> tuple[SeriesOpened, Reference]:
+    """All that must be right before the first sample is read."""
     beamline = read_optics(files, settings, needed=not displacement_only)
     geometry = None if displacement_only else resolve_geometry(settings, beamline)
     detector = load_detector(settings.detector)
@@ -104,26 +131,7 @@ def process_files(
             settings.transmission, detector.mounting, shape, first_monitor(files)
         ),
     )
-    processor = Processor(
-        tracker,
-        remove_tilt=settings.output.remove_tilt,
-        divide_focusing=settings.output.divide_focusing,
-    )
-    rejected: list[Rejected] = []
-    first: Image | None = None
-    header = _header(series, tracker, settings)
-    with ResultWriter(output, header, settings.output) as writer:
-        for item in _batches(files, series, reference, settings):
-            for result in _processed(item, processor):
-                if isinstance(result, Rejected):
-                    writer.reject(result)
-                    rejected.append(result)
-                else:
-                    writer.append(result)
-                    report(result)
-                    if first is None and isinstance(item, PairBatch):
-                        first = correction.samples(item.samples[:1], _HOST)[0].numpy()
-        return Outcome(writer.row_count, tuple(rejected), first)
+    return series, reference
 
 
 def _processed(item: PairBatch | Rejected, processor: Processor) -> Iterator[ResultRows | Rejected]:
