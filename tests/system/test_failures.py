@@ -34,8 +34,8 @@ def folder(tmp_path: Path) -> Line:
 
 
 def patched(place: str, body: str) -> str:
-    """Code that replaces a method `place` of `daemon`, such as `recorder.Recorder.take`."""
-    module, kind, method = place.split(".")
+    """Code that replaces a method `place` of `daemon`, such as `recording.recorder.Recorder.take`."""
+    module, kind, method = place.rsplit(".", 2)
     return (
         f"import threading, time, daemon.{module} as module\noriginal = module.{kind}.{method}\n"
         f"def broken(self, *arguments):\n    {body}\nmodule.{kind}.{method} = broken\n"
@@ -46,7 +46,7 @@ def patched(place: str, body: str) -> str:
     ("place", "stage"),
     [
         ("processor.Processor.process", "tracking"),
-        ("recorder.Recorder.take", "recording"),
+        ("recording.recorder.Recorder.take", "recording"),
     ],
 )
 def test_a_stage_that_fails(tmp_path: Path, folder: Line, place: str, stage: str) -> None:
