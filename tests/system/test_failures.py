@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Line:
 
 
 def patched(place: str, body: str) -> str:
-    """Code that replaces a method `place` of `daemon`, such as `recording.recorder.Recorder.take`."""
+    """Code that replaces a method of `daemon`, such as `recording.recorder.Recorder.take`."""
     module, kind, method = place.rsplit(".", 2)
     return (
         f"import threading, time, daemon.{module} as module\noriginal = module.{kind}.{method}\n"
