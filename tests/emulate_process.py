@@ -1,13 +1,19 @@
-"""`cade emulate` in a process of its own."""
+"""`cade emulate` in a process of its own, and the real source that receives it."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import zmq
+
+from cade.frames import Event, Frame, Rejected
+from daemon.settings import StreamSettings
+from daemon.sources.stream import StreamSource
 from tests.daemon_process import environment
 
 
@@ -24,3 +30,16 @@ def emulate(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             yield process, found[1]
         finally:
             process.kill()
+
+
+def receive(endpoint: str, last: int, **settings: object) -> list[Event]:
+    """Events up to the `last`-th frame or rejection."""
+    stop = threading.Event()
+    events: list[Event] = []
+    with zmq.Context() as context:
+        found = StreamSettings.model_validate(settings | {"endpoint": endpoint})
+        for event in StreamSource(found, context).events(stop):
+            events.append(event)
+            if sum(isinstance(e, Frame | Rejected) for e in events) == last:
+                stop.set()
+    return events

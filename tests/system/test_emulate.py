@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import zmq
 
-from cade.frames import Event, Frame, Reason, Rejected, Role, SeriesStart
+from cade.frames import Frame, Reason, Rejected, Role, SeriesStart
 from daemon import commands
-from daemon.settings import StreamSettings
-from daemon.sources.stream import StreamSource
 from simulator.emulator_log import SeriesLog
-from tests.emulate_process import emulate
+from tests.emulate_process import emulate, receive
 
 FRAMES = np.random.default_rng(4).poisson(100, (3, 40, 50)).astype("u2")
 
@@ -23,19 +19,6 @@ FRAMES = np.random.default_rng(4).poisson(100, (3, 40, 50)).astype("u2")
 def source_file(tmp_path: Path) -> Path:
     np.save(tmp_path / "frames.npy", FRAMES)
     return tmp_path / "frames.npy"
-
-
-def receive(endpoint: str, last: int, **settings: object) -> list[Event]:
-    """Events up to the `last`-th frame or rejection."""
-    stop = threading.Event()
-    events: list[Event] = []
-    with zmq.Context() as context:
-        found = StreamSettings.model_validate(settings | {"endpoint": endpoint})
-        for event in StreamSource(found, context).events(stop):
-            events.append(event)
-            if sum(isinstance(e, Frame | Rejected) for e in events) == last:
-                stop.set()
-    return events
 
 
 def test_stored_frames_with_faults(source_file: Path, tmp_path: Path) -> None:

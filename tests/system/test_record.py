@@ -6,7 +6,6 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +15,13 @@ import numpy as np
 import pytest
 import zmq
 
-from cade.frames import Event, Frame, Rejected, Role, SeriesStart
+from cade.frames import Frame, Rejected, Role, SeriesStart
 from cade.wire.recording import RecordedMessage, RecordingHeader, RecordingReader, RecordingWriter
 from daemon import commands
-from daemon.settings import StreamSettings
-from daemon.sources.stream import StreamSource
 from simulator.replay import SENDERS
 from simulator.stream_traits import STREAM_TRAITS
 from tests.daemon_process import PATIENCE_S, cade, environment
-from tests.emulate_process import emulate
+from tests.emulate_process import emulate, receive
 
 FRAMES = np.random.default_rng(4).poisson(100, (3, 20, 24)).astype("u2")
 RECEIVERS = {kind: receiver for receiver, kind in SENDERS.items()}
@@ -76,19 +73,6 @@ def wait_for(path: Path, messages: int) -> None:
     while not path.exists() or path.stat().st_size < 100 or len(read(path)) < messages:
         assert time.monotonic() < end_s
         time.sleep(0.05)
-
-
-def receive(endpoint: str, last: int, **settings: object) -> list[Event]:
-    """Events up to the `last`-th frame or rejection."""
-    stop = threading.Event()
-    events: list[Event] = []
-    with zmq.Context() as context:
-        found = StreamSettings.model_validate(settings | {"endpoint": endpoint})
-        for event in StreamSource(found, context).events(stop):
-            events.append(event)
-            if sum(isinstance(e, Frame | Rejected) for e in events) == last:
-                stop.set()
-    return events
 
 
 @pytest.mark.parametrize("name", ["dectris-v2", "array-1.0", "karabo"])
